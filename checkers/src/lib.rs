@@ -1,0 +1,3 @@
+//! Judges recorded histories and traces.
+
+pub mod history;

@@ -1,0 +1,2 @@
+//! The stand-alone node.
+fn main() {}

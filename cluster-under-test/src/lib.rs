@@ -1,0 +1,4 @@
+//! raft-kv: a Raft key-value store whose safety decisions are named, so that bugs can be planted in it.
+
+pub mod raft;
+pub mod trace;

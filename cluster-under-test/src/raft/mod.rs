@@ -1,0 +1,5 @@
+//! The Raft protocol as a pure state machine.
+
+mod types;
+
+pub use types::*;

@@ -1,0 +1,4 @@
+//! Faults and the sandbox they act in.
+
+pub mod cluster;
+pub mod net;
