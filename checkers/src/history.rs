@@ -1,8 +1,14 @@
 //! The history of a run: what logical clients asked and were told, and what was done to the cluster meanwhile.
 
+mod operation;
+mod text;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+pub use operation::{EventIndex, History, Operation};
+pub use text::{Header, write_line};
 
 /// The version of the history format.
 pub const FORMAT: u32 = 1;
@@ -77,6 +83,46 @@ pub enum Op {
         /// The new value.
         to: Value,
     },
+}
+
+impl Op {
+    /// The object that it touches.
+    pub fn key(&self) -> &str {
+        match self {
+            Op::Read { key } | Op::Write { key, .. } | Op::Cas { key, .. } => key,
+        }
+    }
+
+    /// What it does, without its arguments.
+    pub fn kind(&self) -> OpKind {
+        match self {
+            Op::Read { .. } => OpKind::Read,
+            Op::Write { .. } => OpKind::Write,
+            Op::Cas { .. } => OpKind::Cas,
+        }
+    }
+}
+
+/// A kind of operation, as named in the field `f` of a history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OpKind {
+    /// [`Op::Read`].
+    Read,
+    /// [`Op::Write`].
+    Write,
+    /// [`Op::Cas`].
+    Cas,
+}
+
+impl fmt::Display for OpKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            OpKind::Read => "read",
+            OpKind::Write => "write",
+            OpKind::Cas => "cas",
+        })
+    }
 }
 
 /// What a client was told, in a completion of type `ok`.

@@ -1,3 +1,24 @@
 //! Judges recorded histories and traces.
+//!
+//! A checker is a function from [`Evidence`] to a [`Finding`]. It reads no clock and does no I/O, so the same
+//! evidence and the same [`Budget`] give the same finding, on the day of the run and years later. The formats
+//! of the evidence are specified in `HISTORY.md`.
 
+mod crashes;
+mod evidence;
+pub mod finding;
 pub mod history;
+mod json;
+mod summary;
+pub mod trace;
+
+pub use crashes::Crashes;
+pub use evidence::{Evidence, Expectations, ExpectedFault};
+pub use finding::{Anomaly, Budget, Checker, EventRef, Finding, Verdict, check, verdict};
+pub use history::History;
+pub use json::{Malformed, Warning};
+pub use summary::{FaultCounts, OperationCounts, Summary};
+pub use trace::Trace;
+
+/// Every checker, in the order shown by `harness list`.
+pub const CHECKERS: &[&dyn Checker] = &[&Crashes];

@@ -1,0 +1,45 @@
+//! What a run leaves for the checkers: its history, the traces of its nodes, and what it was meant to show.
+
+use serde::{Deserialize, Serialize};
+
+use crate::history::{History, NodeId, OpKind};
+use crate::trace::Trace;
+
+/// All that a checker may look at.
+#[derive(Clone, Debug)]
+pub struct Evidence {
+    /// What clients asked and were told, and what was done to the cluster.
+    pub history: History,
+    /// What the nodes told about themselves; empty for a system without traces.
+    pub traces: Vec<Trace>,
+    /// What the run was meant to show.
+    pub expectations: Expectations,
+}
+
+/// What a run must have exercised for its verdict to mean anything. Part of the plan.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Expectations {
+    /// The nodes of the cluster; each must serve again after the heal.
+    pub nodes: Vec<NodeId>,
+    /// The kinds of operation of which at least one must have succeeded.
+    pub operation_kinds: Vec<OpKind>,
+    /// The least number of operations that must have succeeded.
+    pub ok_operations_min: u64,
+    /// The faults that must have been installed.
+    pub faults: Vec<ExpectedFault>,
+    /// The time after the heal within which each node must complete an operation.
+    pub recovery_limit_ms: u64,
+    /// Whether the history must reach the end of the run.
+    pub complete: bool,
+}
+
+/// A fault that must have been installed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExpectedFault {
+    /// Its name in the history.
+    pub name: String,
+    /// At least so often.
+    pub times: u64,
+}
