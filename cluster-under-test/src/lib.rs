@@ -1,4 +1,5 @@
 //! raft-kv: a Raft key-value store whose safety decisions are named, so that bugs can be planted in it.
 
+pub mod hash;
 pub mod raft;
 pub mod trace;

@@ -6,10 +6,21 @@
 //!
 //! A line is handed to the kernel with one `write` before anything that follows from it (a message, an answer)
 //! leaves the node, so it survives SIGKILL of the node and no observer can see an effect without its cause.
+//! It is not synced: a power loss of the nodes' disks must not take it, so it belongs on another disk.
+//!
+//! ```text
+//! {"format":1,"node":"n1","at":7162530141,"event":"vote","term":2,"candidate":"n3"}
+//! {"format":1,"node":"n1","at":7162948822,"event":"apply","index":9,"entry_term":2,"digest":"…","state":"…"}
+//! ```
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::raft::{Index, NodeId, Role, Term};
+use crate::hash::Hasher;
+use crate::raft::{Entry, Index, NodeId, Payload, Role, Term};
 
 /// The version of the format.
 pub const FORMAT: u32 = 1;
@@ -17,6 +28,30 @@ pub const FORMAT: u32 = 1;
 /// A 64-bit hash, written as 16 hexadecimal digits: JSON numbers lose the upper bits in many readers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Digest(pub u64);
+
+impl Digest {
+    /// The digest of some bytes, such as an encoded state.
+    #[must_use]
+    pub fn of_bytes(bytes: &[u8]) -> Self {
+        Self(Hasher::default().field(bytes).finish())
+    }
+
+    /// The digest of an entry: index, term and what it asks for.
+    #[must_use]
+    pub fn of_entry(entry: &Entry) -> Self {
+        let hasher = Hasher::default().number(entry.index).number(entry.term);
+        Self(match &entry.payload {
+            Payload::Noop => hasher.number(0).finish(),
+            Payload::Command { request, command } => hasher
+                .number(1)
+                .number(request.node)
+                .number(request.incarnation)
+                .number(request.sequence)
+                .field(command)
+                .finish(),
+        })
+    }
+}
 
 impl Serialize for Digest {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -46,6 +81,7 @@ pub enum TraceEvent {
         /// The term found on disk.
         term: Term,
         /// The vote found on disk.
+        #[serde(with = "node_name::optional")]
         vote: Option<NodeId>,
         /// Index of the snapshot found on disk, 0 without one.
         snapshot_index: Index,
@@ -73,6 +109,7 @@ pub enum TraceEvent {
         /// In this term.
         term: Term,
         /// For this node.
+        #[serde(with = "node_name")]
         candidate: NodeId,
     },
     /// Entries were added to the end of the log in memory.
@@ -146,4 +183,188 @@ pub enum SnapshotOrigin {
     Taken,
     /// From the leader.
     Installed,
+}
+
+/// A line of the trace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Line {
+    /// The version of the format, [`FORMAT`].
+    pub format: u32,
+    /// Who tells.
+    #[serde(with = "node_name")]
+    pub node: NodeId,
+    /// When, in nanoseconds of `CLOCK_MONOTONIC`.
+    pub at: u64,
+    /// What happened.
+    #[serde(flatten)]
+    pub event: TraceEvent,
+}
+
+/// Writes the trace of one node.
+#[derive(Debug)]
+pub struct TraceWriter {
+    node: NodeId,
+    file: Option<File>,
+    lines: Vec<u8>,
+}
+
+impl TraceWriter {
+    /// Continues the trace in `path`. A last line without its end, left by a full disk or a lost machine, is cut
+    /// off: followed by another line it would look like damage.
+    pub fn open(path: &Path, node: NodeId) -> io::Result<Self> {
+        let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
+        let end = end_of_last_line(&mut file)?;
+        if end < file.metadata()?.len() {
+            file.set_len(end)?;
+        }
+        Ok(Self { node, file: Some(file), lines: Vec::new() })
+    }
+
+    /// A trace that nobody wants to read.
+    #[must_use]
+    pub fn none(node: NodeId) -> Self {
+        Self { node, file: None, lines: Vec::new() }
+    }
+
+    /// Adds a line, to be written by the next [`TraceWriter::flush`].
+    pub fn push(&mut self, event: TraceEvent) {
+        if self.file.is_none() {
+            return;
+        }
+        let line = Line { format: FORMAT, node: self.node, at: monotonic_ns(), event };
+        serde_json::to_writer(&mut self.lines, &line).expect("a trace line has only string keys");
+        self.lines.push(b'\n');
+    }
+
+    /// Hands all added lines to the kernel, with one `write` unless the kernel takes fewer bytes.
+    pub fn flush(&mut self) -> io::Result<()> {
+        if let Some(file) = &mut self.file
+            && !self.lines.is_empty()
+        {
+            file.write_all(&self.lines)?;
+            self.lines.clear();
+        }
+        Ok(())
+    }
+}
+
+fn end_of_last_line(file: &mut File) -> io::Result<u64> {
+    const BLOCK: u64 = 4096;
+    let mut block_end = file.metadata()?.len();
+    while block_end > 0 {
+        let block_start = block_end.saturating_sub(BLOCK);
+        let mut block = vec![0; usize::try_from(block_end - block_start).expect("at most BLOCK bytes")];
+        file.seek(SeekFrom::Start(block_start))?;
+        file.read_exact(&mut block)?;
+        if let Some(position) = block.iter().rposition(|byte| *byte == b'\n') {
+            return Ok(block_start + position as u64 + 1);
+        }
+        block_end = block_start;
+    }
+    Ok(0)
+}
+
+/// `CLOCK_MONOTONIC` in nanoseconds, by the raw system call: the vDSO's `clock_gettime`, which every library
+/// calls, can be hooked to bend a node's clock, and a bent clock must not bend the record.
+#[must_use]
+pub fn monotonic_ns() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is a valid, writable timespec for the whole call, and the kernel writes nothing else.
+    let result = unsafe { libc::syscall(libc::SYS_clock_gettime, libc::CLOCK_MONOTONIC, &raw mut time) };
+    assert_eq!(result, 0, "CLOCK_MONOTONIC exists on every Linux");
+    let part = |part: i64| u64::try_from(part).expect("the monotonic clock is not negative");
+    part(time.tv_sec) * 1_000_000_000 + part(time.tv_nsec)
+}
+
+/// Nodes are written by name (`"n1"`), as everywhere a person reads.
+mod node_name {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    use crate::raft::NodeId;
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+    pub(super) fn serialize<S: Serializer>(node: &NodeId, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("n{node}"))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<NodeId, D::Error> {
+        parse(&String::deserialize(deserializer)?)
+    }
+
+    fn parse<E: Error>(name: &str) -> Result<NodeId, E> {
+        name.strip_prefix('n')
+            .and_then(|id| id.parse().ok())
+            .ok_or_else(|| E::custom(format_args!("not the name of a node: {name:?}")))
+    }
+
+    pub(super) mod optional {
+        use super::*;
+
+        #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+        pub(in super::super) fn serialize<S: Serializer>(
+            node: &Option<NodeId>,
+            serializer: S,
+        ) -> Result<S::Ok, S::Error> {
+            match node {
+                Some(node) => super::serialize(node, serializer),
+                None => serializer.serialize_none(),
+            }
+        }
+
+        pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
+            deserializer: D,
+        ) -> Result<Option<NodeId>, D::Error> {
+            Option::<String>::deserialize(deserializer)?.map(|name| parse(&name)).transpose()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn boot(vote: Option<NodeId>) -> TraceEvent {
+        TraceEvent::Boot {
+            bug: None,
+            pre_vote: true,
+            check_quorum: true,
+            term: 3,
+            vote,
+            snapshot_index: 0,
+            last_index: 7,
+            last_term: 2,
+            torn_bytes: 0,
+        }
+    }
+
+    #[test]
+    fn nodes_are_written_by_name_and_hashes_in_hexadecimal() {
+        let line = Line { format: FORMAT, node: 1, at: 5, event: TraceEvent::Vote { term: 2, candidate: 3 } };
+        let text = serde_json::to_string(&line).unwrap();
+        assert_eq!(text, r#"{"format":1,"node":"n1","at":5,"event":"vote","term":2,"candidate":"n3"}"#);
+        assert_eq!(serde_json::from_str::<Line>(&text).unwrap(), line);
+        assert_eq!(serde_json::to_string(&Digest(0xab)).unwrap(), r#""00000000000000ab""#);
+    }
+
+    #[test]
+    fn every_vote_at_boot_is_read_back() {
+        for vote in [None, Some(2)] {
+            let line = Line { format: FORMAT, node: 1, at: 5, event: boot(vote) };
+            let text = serde_json::to_string(&line).unwrap();
+            assert_eq!(serde_json::from_str::<Line>(&text).unwrap(), line, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_line_without_its_end_is_cut_when_the_trace_is_continued() {
+        let path = std::env::temp_dir().join(format!("raft-kv-trace-{}.jsonl", std::process::id()));
+        std::fs::write(&path, "{\"whole\":1}\n{\"half").unwrap();
+        let mut trace = TraceWriter::open(&path, 1).unwrap();
+        trace.push(boot(None));
+        trace.flush().unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert!(text.starts_with("{\"whole\":1}\n{\"format\":1,\"node\":\"n1\","), "{text}");
+        assert!(text.ends_with("}\n"));
+    }
 }
