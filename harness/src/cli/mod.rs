@@ -1,0 +1,116 @@
+//! The command line: one file a subcommand. Exit status as in Jepsen: 0 valid, 1 invalid, 2 unknown, 254 bad usage,
+//! 255 trouble of the harness.
+
+use std::process::ExitCode;
+
+use checkers::Verdict;
+use clap::{Parser, Subcommand};
+
+use crate::error::{Error, Result};
+
+mod check;
+mod cluster_args;
+mod doctor;
+mod list;
+mod test;
+mod up;
+
+/// Boots a real Raft cluster as OS processes, hurts it while clients use it, records everything and judges it.
+#[derive(Parser)]
+#[command(name = "harness", version, max_term_width = 100, after_help = EXIT_STATUS)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_STATUS: &str = "Exit status: 0 valid, 1 invalid, 2 unknown, 254 bad usage, 255 trouble of the harness.";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a cluster under faults and judge what happened
+    Test(test::Args),
+    /// Boot a cluster and keep it until Ctrl-C, for curl and for looking
+    Up(up::Args),
+    /// Judge recorded runs again; boots nothing
+    Check(check::Args),
+    /// Show the faults, checkers, systems, workloads and bugs there are
+    List(list::Args),
+    /// Say what this machine can do, and why not
+    Doctor(doctor::Args),
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let mut args = std::env::args_os().skip(1);
+    // A node of the cluster is this binary too; nothing of the harness runs in it.
+    if args.next().is_some_and(|first| first == "raft-kv") {
+        return cluster_under_test::cli::main_from(std::env::args_os().skip(1));
+    }
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are not errors, and go to standard output.
+            let status = if error.use_stderr() { 254 } else { 0 };
+            let _ = error.print();
+            return ExitCode::from(status);
+        }
+    };
+    let outcome = match cli.command {
+        Command::Test(args) => test::run(&args),
+        Command::Up(args) => up::run(&args),
+        Command::Check(args) => check::run(&args),
+        Command::List(args) => list::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("{error}");
+        ExitCode::from(error.exit_status())
+    })
+}
+
+/// The exit status of a verdict.
+fn exit_code(verdict: Verdict) -> ExitCode {
+    ExitCode::from(match verdict {
+        Verdict::Valid => 0,
+        Verdict::Invalid => 1,
+        Verdict::Unknown => 2,
+    })
+}
+
+/// How the user started this program, to print commands that can be typed again.
+fn program() -> String {
+    std::env::args().next().unwrap_or_else(|| "harness".to_owned())
+}
+
+/// The path relative to the working directory, where that is shorter to type.
+fn typed(path: &std::path::Path) -> String {
+    let relative = std::env::current_dir().ok().and_then(|dir| path.strip_prefix(dir).ok().map(ToOwned::to_owned));
+    relative.as_deref().unwrap_or(path).display().to_string()
+}
+
+/// The runtime of clients; started only inside the sandbox, because a process with threads cannot enter one.
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Error::harness(format!("failed to start the runtime: {error}")))
+}
+
+/// A seed for those who did not choose one. The run prints and records it.
+fn fresh_seed() -> u64 {
+    // Small enough to type. The clock is no source of secrets, and none is needed.
+    crate::clock::monotonic_ns() / 1000 % 1_000_000
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,136 @@
+//! `harness test`: one run, from the plan to the verdict.
+
+use std::fs::File;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use checkers::Verdict;
+use nemesis::net::{Request, sandbox};
+use nemesis::selection;
+use tracing_subscriber::EnvFilter;
+
+use super::cluster_args::ClusterArgs;
+use crate::config::RunConfig;
+use crate::error::{Error, Result};
+use crate::plan::{Plan, plan};
+use crate::report::{self, Progress};
+use crate::run_dir::{Purpose, RunDir};
+use crate::stop::Stop;
+use crate::{run, workload};
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    /// What clients ask
+    #[arg(long, default_value = "register", value_name = "NAME")]
+    workload: String,
+    /// Which faults: names, `name:target`, `all` or `none` (`harness list faults`)
+    #[arg(long, default_value = "kill,pause,partition", value_name = "LIST")]
+    faults: String,
+    /// How long clients and nemesis work, in seconds
+    #[arg(long, default_value_t = 30, value_name = "S")]
+    time_limit: u64,
+    /// Operations a second, all processes together
+    #[arg(long, default_value_t = 300, value_name = "N")]
+    rate: u32,
+    /// Logical clients, each with one operation at a time
+    #[arg(long, default_value_t = 10, value_name = "N")]
+    concurrency: u32,
+    /// An operation without an answer is given up after this time
+    #[arg(long, default_value_t = 2000, value_name = "MS")]
+    operation_timeout_ms: u64,
+    /// How long the healed cluster may take until every node serves, in seconds
+    #[arg(long, default_value_t = 20, value_name = "S")]
+    recovery_limit: u64,
+    /// The source of all chance; the same seed gives the same plan
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Keep the packets of a valid run too
+    #[arg(long)]
+    pcap: bool,
+    /// Print one JSON object on standard output, and nothing else there
+    #[arg(long)]
+    json: bool,
+}
+
+impl Args {
+    fn config(&self) -> Result<RunConfig> {
+        let faults = selection::parse(&self.faults).map_err(|error| Error::usage(error.to_string()))?;
+        Ok(RunConfig {
+            system: self.cluster.system.clone(),
+            nodes: self.cluster.nodes,
+            workload: self.workload.clone(),
+            faults,
+            time_limit_ms: self.time_limit.saturating_mul(1000),
+            rate: self.rate,
+            concurrency: self.concurrency,
+            operation_timeout_ms: self.operation_timeout_ms,
+            recovery_limit_ms: self.recovery_limit.saturating_mul(1000),
+            settings: self.cluster.settings(),
+        })
+    }
+}
+
+pub(super) fn run(args: &Args) -> Result<ExitCode> {
+    // Drawn before the sandbox is entered, so that bad usage is told before anything is built.
+    let plan = plan(&args.config()?, args.seed.unwrap_or_else(super::fresh_seed))?;
+    let request = Request { tun: args.cluster.tun.clone(), ..Request::default() };
+    let sandbox = sandbox::enter(&request).map_err(super::refused)?;
+
+    let directory = RunDir::create(&args.cluster.results, &plan, Purpose::Test)?;
+    log_to(&directory)?;
+    let progress = Progress::new();
+    progress.phase("plan", &describe(&plan));
+    progress.phase("sandbox", &sandbox.describe());
+    let runtime = super::runtime()?;
+    let judgement = runtime.block_on(async {
+        let stop = Stop::default();
+        stop.on_signals().map_err(|error| Error::harness(format!("failed to watch for signals: {error}")))?;
+        run::run(&plan, &directory, &sandbox, args.pcap, &progress, &stop).await
+    })?;
+
+    let shown = super::typed(directory.path());
+    if args.json {
+        println!("{}", report::object(&judgement, Some(&shown), Some(plan.seed)));
+    } else {
+        print!("{}", report::outcome(&judgement));
+        println!("  {:<9}{} check {shown}", "judge", super::program());
+        if judgement.verdict != Verdict::Valid {
+            println!("  {:<9}less {shown}/history.jsonl", "look");
+        }
+    }
+    Ok(super::exit_code(judgement.verdict))
+}
+
+fn describe(plan: &Plan) -> String {
+    let bug = plan.settings.bug.as_ref().map(|bug| format!(" · bug {bug}")).unwrap_or_default();
+    format!(
+        "{} × {} · {} · {} processes · {} s · {} faults · seed {}{bug}",
+        plan.nodes,
+        plan.system,
+        plan.workload,
+        plan.concurrency,
+        plan.time_limit_ms / 1000,
+        plan.schedule.steps.len(),
+        plan.seed,
+    )
+}
+
+/// The harness's own log goes to the run directory; the terminal is for progress.
+pub(super) fn log_to(run: &RunDir) -> Result<()> {
+    let file = File::create(run.log()).map_err(|error| Error::io("create", &run.log(), &error))?;
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(Arc::new(file)).init();
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_workload_exists() {
+        workload::find("register").expect("the default of --workload");
+    }
+}

@@ -1,0 +1,396 @@
+//! The running cluster: the OS processes of the nodes, their links, and who leads.
+//!
+//! This is where the nemesis's capabilities meet a real system. Every way out of it kills and reaps the nodes; if the
+//! harness itself is killed, the pid namespace takes them along.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::net::Ipv4Addr;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use checkers::history::NodeId;
+use nemesis::cluster::{ClusterError, Links, Processes};
+use nemesis::net::{Endpoint, LinkCounters, Network, Rule};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use rand::{Rng, SeedableRng};
+use rand_pcg::Pcg64Mcg;
+
+use crate::error::{Error, Result};
+use crate::observer::Observer;
+use crate::plan::Plan;
+use crate::recorder::Recorder;
+use crate::run_dir::RunDir;
+use crate::system::{self, NodeSpec, Observe, System};
+
+/// How often the supervisor looks for nodes that ended by themselves.
+const SUPERVISION_PERIOD: Duration = Duration::from_millis(50);
+/// Log lines kept of a node that died.
+const LOG_LINES: usize = 12;
+
+/// A handle on the cluster of one run. Clones are handles on the same cluster.
+#[derive(Clone)]
+pub struct Cluster {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    system: &'static dyn System,
+    plan: Plan,
+    run: RunDir,
+    specs: BTreeMap<NodeId, NodeSpec>,
+    network: Network,
+    observer: Observer,
+    processes: Mutex<BTreeMap<NodeId, Process>>,
+}
+
+enum Process {
+    Down,
+    Up(Child),
+}
+
+/// How a node ended that nobody had killed.
+#[derive(Clone, Debug)]
+pub struct Death {
+    /// Which node.
+    pub node: NodeId,
+    /// In words.
+    pub status: String,
+    /// Whether the node is to blame: a panic or a crash.
+    pub crash: bool,
+    /// Its last log lines.
+    pub log: Vec<String>,
+}
+
+impl Cluster {
+    /// A cluster of the plan's nodes on this network. No process is started yet.
+    pub fn new(plan: &Plan, run: &RunDir, network: Network) -> Result<Self> {
+        let system = system::find(&plan.system)?;
+        let nodes = run.node_ids(plan);
+        let members = nodes.iter().map(|&node| (node, network.address(node))).collect::<Vec<_>>();
+        let mut seeds = Pcg64Mcg::seed_from_u64(plan.streams.nodes);
+        let specs = members
+            .iter()
+            .map(|&(id, address)| {
+                let spec = NodeSpec {
+                    id,
+                    address,
+                    members: members.clone(),
+                    data_dir: run.data(id),
+                    trace: run.trace(id),
+                    seed: seeds.next_u64(),
+                };
+                (id, spec)
+            })
+            .collect::<BTreeMap<_, _>>();
+        let traces = specs
+            .values()
+            .map(|spec| match system.observe(spec) {
+                Observe::Trace(path) => (spec.id, path),
+            })
+            .collect();
+        let observer = Observer::start(traces)
+            .map_err(|error| Error::harness(format!("failed to start the observer thread: {error}")))?;
+        let processes = Mutex::new(nodes.iter().map(|&node| (node, Process::Down)).collect());
+        Ok(Self {
+            shared: Arc::new(Shared {
+                system,
+                plan: plan.clone(),
+                run: run.clone(),
+                specs,
+                network,
+                observer,
+                processes,
+            }),
+        })
+    }
+
+    /// Starts every node.
+    pub fn start_all(&self) -> Result<()> {
+        for &node in self.shared.specs.keys() {
+            self.clone().start(node).map_err(|error| {
+                Error::harness(error).help("the node's files are in the run directory; `harness doctor` checks the machine")
+            })?;
+        }
+        Ok(())
+    }
+
+    /// All nodes, in order.
+    pub fn node_ids(&self) -> Vec<NodeId> {
+        self.shared.specs.keys().copied().collect()
+    }
+
+    /// What a node was started with.
+    pub fn spec(&self, node: NodeId) -> &NodeSpec {
+        &self.shared.specs[&node]
+    }
+
+    /// The system that runs.
+    pub fn system(&self) -> &'static dyn System {
+        self.shared.system
+    }
+
+    /// Who leads, as far as the traces tell.
+    pub fn observer(&self) -> &Observer {
+        &self.shared.observer
+    }
+
+    /// The network.
+    pub fn network(&self) -> &Network {
+        &self.shared.network
+    }
+
+    /// The address of a node.
+    pub fn address(&self, node: NodeId) -> Ipv4Addr {
+        self.shared.specs[&node].address
+    }
+
+    /// Nodes that ended by themselves since the last call.
+    pub fn deaths(&self) -> Vec<Death> {
+        let mut deaths = Vec::new();
+        for (&node, process) in self.processes().iter_mut() {
+            let Process::Up(child) = process else { continue };
+            if let Ok(Some(status)) = child.try_wait() {
+                *process = Process::Down;
+                self.shared.observer.down(node);
+                deaths.push(self.death(node, status));
+            }
+        }
+        deaths
+    }
+
+    /// Records nodes that end by themselves, until the guard is dropped.
+    pub fn supervise(&self, recorder: Arc<Recorder>) -> Result<Supervisor> {
+        let end = Arc::new(AtomicBool::new(false));
+        let thread = thread::Builder::new().name("supervisor".into()).spawn({
+            let (cluster, end) = (self.clone(), Arc::clone(&end));
+            move || {
+                while !end.load(Ordering::Relaxed) {
+                    for death in cluster.deaths() {
+                        tracing::warn!(node = %death.node, status = death.status, "node died by itself");
+                        recorder.death(death.node, &death.status, death.crash, &death.log);
+                    }
+                    thread::sleep(SUPERVISION_PERIOD);
+                }
+            }
+        });
+        let thread = thread.map_err(|error| Error::harness(format!("failed to start the supervisor: {error}")))?;
+        Ok(Supervisor { end, thread: Some(thread) })
+    }
+
+    /// The node's log at its end: what people look at first when it died.
+    pub fn log_tail(&self, node: NodeId) -> Vec<String> {
+        let path = self.shared.run.node(node).join("stderr.log");
+        let text = std::fs::read(&path).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let lines = text.lines().collect::<Vec<_>>();
+        lines[lines.len().saturating_sub(LOG_LINES)..].iter().map(|&line| line.to_owned()).collect()
+    }
+
+    /// Kills and reaps every node that is up.
+    pub fn stop_all(&self) {
+        for (&node, process) in self.processes().iter_mut() {
+            if let Process::Up(child) = process {
+                // Failing means that it has just ended; either way it is reaped here.
+                let _ = child.kill();
+                let _ = child.wait();
+                *process = Process::Down;
+                self.shared.observer.down(node);
+            }
+        }
+    }
+
+    fn processes(&self) -> MutexGuard<'_, BTreeMap<NodeId, Process>> {
+        self.shared.processes.lock().expect("nobody panics while holding the processes")
+    }
+
+    fn death(&self, node: NodeId, status: ExitStatus) -> Death {
+        Death { node, status: in_words(status), crash: is_crash(status), log: self.log_tail(node) }
+    }
+
+    fn spawn(&self, node: NodeId) -> std::io::Result<Child> {
+        let spec = &self.shared.specs[&node];
+        let dir = self.shared.run.node(node);
+        let log = |name: &str| File::options().append(true).create(true).open(dir.join(name));
+        let mut command = self.shared.system.command(spec, &self.shared.plan.settings);
+        command.stdin(Stdio::null()).stdout(log("stdout.log")?).stderr(log("stderr.log")?);
+        self.shared.network.command_in(node, &mut command)?;
+        command.spawn()
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let processes = self.processes.get_mut().expect("nobody panics while holding the processes");
+        for process in processes.values_mut() {
+            if let Process::Up(child) = process {
+                let _ = child.kill();
+                let _ = child.wait();
+            }
+        }
+    }
+}
+
+/// Looks for deaths until dropped.
+pub struct Supervisor {
+    end: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        self.end.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // It panics only if somebody else did first.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl nemesis::cluster::Cluster for Cluster {
+    fn nodes(&self) -> Vec<NodeId> {
+        self.node_ids()
+    }
+
+    fn leader(&self) -> Option<NodeId> {
+        let (leader, _) = self.shared.observer.leader()?;
+        self.pid(leader).map(|_| leader)
+    }
+
+    fn processes(&mut self) -> &mut dyn Processes {
+        self
+    }
+
+    fn links(&mut self) -> Option<&mut dyn Links> {
+        Some(self)
+    }
+}
+
+impl Processes for Cluster {
+    fn pid(&self, node: NodeId) -> Option<Pid> {
+        match Cluster::processes(self).get(&node)? {
+            Process::Up(child) => Some(pid_of(child)),
+            Process::Down => None,
+        }
+    }
+
+    fn kill(&mut self, node: NodeId) -> std::result::Result<String, ClusterError> {
+        let mut processes = Cluster::processes(self);
+        let Some(process @ Process::Up(_)) = processes.get_mut(&node) else {
+            return Err(ClusterError::Down(node));
+        };
+        let Process::Up(mut child) = std::mem::replace(process, Process::Down) else {
+            unreachable!("it was matched to be up")
+        };
+        self.shared.observer.down(node);
+        let os = |source| ClusterError::Os { action: "kill", node, source };
+        child.kill().map_err(os)?;
+        child.wait().map(in_words).map_err(os)
+    }
+
+    fn start(&mut self, node: NodeId) -> std::result::Result<Pid, ClusterError> {
+        let mut processes = Cluster::processes(self);
+        let process = processes.get_mut(&node).expect("faults name only nodes of the cluster");
+        if let Process::Up(_) = process {
+            return Err(ClusterError::Up(node));
+        }
+        let child = self.spawn(node).map_err(|source| ClusterError::Os { action: "start", node, source })?;
+        let pid = pid_of(&child);
+        *process = Process::Up(child);
+        Ok(pid)
+    }
+
+    fn pause(&mut self, node: NodeId) -> std::result::Result<(), ClusterError> {
+        self.signal(node, Signal::SIGSTOP, "pause")
+    }
+
+    fn resume(&mut self, node: NodeId) -> std::result::Result<(), ClusterError> {
+        self.signal(node, Signal::SIGCONT, "resume")
+    }
+}
+
+impl Cluster {
+    fn signal(
+        &self,
+        node: NodeId,
+        signal: Signal,
+        action: &'static str,
+    ) -> std::result::Result<(), ClusterError> {
+        // Held while signalling, so that the pid cannot be reaped and reused in between.
+        let processes = self.processes();
+        let Some(Process::Up(child)) = processes.get(&node) else { return Err(ClusterError::Down(node)) };
+        kill(pid_of(child), signal).map_err(|errno| ClusterError::Os { action, node, source: errno.into() })
+    }
+}
+
+impl Links for Cluster {
+    fn set(&mut self, from: NodeId, to: NodeId, rule: Rule) {
+        self.shared.network.set(Endpoint::Node(from), Endpoint::Node(to), rule);
+    }
+
+    fn rule(&self, from: NodeId, to: NodeId) -> Rule {
+        self.shared.network.rule(Endpoint::Node(from), Endpoint::Node(to))
+    }
+
+    fn counters(&self, from: NodeId, to: NodeId) -> LinkCounters {
+        self.shared.network.counters(Endpoint::Node(from), Endpoint::Node(to))
+    }
+
+    fn probe(&self, from: NodeId, to: NodeId, wait: Duration) -> std::result::Result<bool, ClusterError> {
+        self.shared
+            .network
+            .probe(Endpoint::Node(from), Endpoint::Node(to), wait)
+            .map_err(|source| ClusterError::Os { action: "probe the links of", node: from, source })
+    }
+}
+
+fn pid_of(child: &Child) -> Pid {
+    Pid::from_raw(i32::try_from(child.id()).expect("the kernel's pids fit an i32"))
+}
+
+fn in_words(status: ExitStatus) -> String {
+    match status.signal() {
+        Some(number) => match Signal::try_from(number) {
+            Ok(signal) => format!("signal {number} ({signal})"),
+            Err(_) => format!("signal {number}"),
+        },
+        None => format!("exit status {}", status.code().expect("a process ends by a signal or with a status")),
+    }
+}
+
+/// Rust's panics exit with 101; the signals are what a broken program gets. SIGKILL that we did not send is the
+/// kernel's answer to a machine out of memory, and other statuses are the node's own way to say what it lacks.
+fn is_crash(status: ExitStatus) -> bool {
+    const FAULTS: [Signal; 6] = [
+        Signal::SIGABRT,
+        Signal::SIGSEGV,
+        Signal::SIGBUS,
+        Signal::SIGILL,
+        Signal::SIGFPE,
+        Signal::SIGTRAP,
+    ];
+    status.code() == Some(101) || FAULTS.iter().any(|&fault| status.signal() == Some(fault as i32))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crash_is_told_from_other_ends() {
+        let ends = |shell: &str| {
+            std::process::Command::new("sh").args(["-c", shell]).status().expect("a shell exists")
+        };
+        let aborted = ends("kill -ABRT $$");
+        assert_eq!(in_words(aborted), "signal 6 (SIGABRT)");
+        assert!(is_crash(aborted));
+        assert!(is_crash(ends("exit 101")));
+        assert!(!is_crash(ends("exit 74")));
+        assert!(!is_crash(ends("kill -KILL $$")));
+    }
+}

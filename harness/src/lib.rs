@@ -1,0 +1,24 @@
+//! Boots a Raft cluster as OS processes, hurts it while clients use it, records everything and judges it.
+//!
+//! The line of a run, each step a module: [`config`] (what was asked) → [`plan`] (seeded, resolved, saved before
+//! anything boots) → [`cluster`] (processes and links) → [`drive`] (clients and nemesis, into the [`recorder`])
+//! → [`judge`] (evidence read back from the [`run_dir`], findings, verdict) → [`report`].
+//! [`run`] walks it from end to end.
+
+pub mod cli;
+pub mod clock;
+pub mod cluster;
+pub mod config;
+pub mod drive;
+pub mod error;
+pub mod judge;
+pub mod names;
+pub mod observer;
+pub mod plan;
+pub mod recorder;
+pub mod report;
+pub mod run;
+pub mod run_dir;
+pub mod stop;
+pub mod system;
+pub mod workload;

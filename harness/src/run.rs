@@ -1,0 +1,130 @@
+//! Walks a run from end to end: plan, boot, drive, judge.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use checkers::history::{Header, Op};
+use nemesis::net::{Network, NetworkOptions, Sandbox};
+use tokio::time::{Instant, sleep};
+
+use crate::clock::Clock;
+use crate::cluster::Cluster;
+use crate::drive;
+use crate::error::{Error, Result};
+use crate::judge::{Judgement, judge_run};
+use crate::plan::Plan;
+use crate::recorder::Recorder;
+use crate::report::Progress;
+use crate::run_dir::RunDir;
+use crate::stop::Stop;
+use checkers::Verdict;
+
+/// A cluster that serves on no node after this time never will.
+const BOOT_LIMIT: Duration = Duration::from_secs(30);
+/// Time between two questions whether it serves.
+const BOOT_PERIOD: Duration = Duration::from_millis(25);
+
+/// Runs a plan in a sandbox and judges it. Also on Ctrl-C, what was recorded is judged.
+pub async fn run(
+    plan: &Plan,
+    run: &RunDir,
+    sandbox: &Sandbox,
+    keep_pcap: bool,
+    progress: &Progress,
+    stop: &Stop,
+) -> Result<Judgement> {
+    let network = network(plan, run, sandbox, Some(run.pcap()))?;
+    let clock = Clock::start();
+    let header = Header {
+        origin_ns: clock.origin_ns(),
+        system: plan.system.clone(),
+        workload: plan.workload.clone(),
+        seed: plan.seed,
+    };
+    let recorder = Arc::new(Recorder::create(&run.history(), clock, &header, stop.clone())?);
+    let cluster = boot(plan, run, network, progress, stop).await?;
+
+    let supervisor = cluster.supervise(Arc::clone(&recorder))?;
+    let driven = drive::drive(plan, &cluster, &recorder, progress, stop).await;
+    drop(supervisor);
+    for (node, packets) in cluster.network().interface_drops() {
+        tracing::warn!(%node, packets, "the node's device dropped packets that no fault asked for");
+    }
+    cluster.stop_all();
+    drop(cluster);
+    progress.clear();
+    driven?;
+    Arc::into_inner(recorder).expect("every process, the nemesis and the supervisor have ended").finish()?;
+
+    progress.phase("check", "reading the run back");
+    let judgement = judge_run(run)?;
+    if judgement.verdict == Verdict::Valid {
+        forget(run, plan, keep_pcap)?;
+    }
+    Ok(judgement)
+}
+
+/// The network of a plan.
+pub fn network(plan: &Plan, run: &RunDir, sandbox: &Sandbox, pcap: Option<PathBuf>) -> Result<Network> {
+    let options = NetworkOptions { seed: plan.streams.packets, pcap, ..NetworkOptions::default() };
+    sandbox
+        .network(&run.node_ids(plan), options)
+        .map_err(|error| Error::harness(error).help("`harness doctor` says what this machine lacks"))
+}
+
+/// Starts the nodes and waits until every one of them answers a read.
+pub async fn boot(
+    plan: &Plan,
+    run: &RunDir,
+    network: Network,
+    progress: &Progress,
+    stop: &Stop,
+) -> Result<Cluster> {
+    let cluster = Cluster::new(plan, run, network)?;
+    let began = Instant::now();
+    cluster.start_all()?;
+    let read = Op::Read { key: "boot".to_owned() };
+    for node in cluster.node_ids() {
+        let time_limit = Duration::from_millis(plan.operation_timeout_ms);
+        let mut client = cluster.system().client(cluster.spec(node), time_limit);
+        // These reads are no part of the history: they change nothing, and nothing has been written.
+        while !matches!(client.invoke(&read).await, checkers::history::Completion::Ok(_)) {
+            if let Some(death) = cluster.deaths().first() {
+                let log = death.log.join("\n");
+                return Err(Error::harness(format!("{} ended while booting: {}", death.node, death.status))
+                    .help(format!("its last log lines:\n{log}")));
+            }
+            if stop.requested() {
+                return Err(Error::harness("stopped while booting"));
+            }
+            if began.elapsed() > BOOT_LIMIT {
+                let log = cluster.log_tail(node).join("\n");
+                return Err(Error::harness(format!("{node} did not serve within {} s", BOOT_LIMIT.as_secs()))
+                    .help(format!("its last log lines:\n{log}")));
+            }
+            sleep(BOOT_PERIOD).await;
+        }
+    }
+    let leader = match cluster.observer().leader() {
+        Some((node, term)) => format!("{node} leads term {term}"),
+        None => "no leader is known".to_owned(),
+    };
+    progress.phase(
+        "boot",
+        &format!("{0}/{0} nodes serve after {1:.1} s, {leader}", plan.nodes, began.elapsed().as_secs_f64()),
+    );
+    Ok(cluster)
+}
+
+/// Removes what only a failure needs: the nodes' data, and packets that nobody asked for.
+fn forget(run: &RunDir, plan: &Plan, keep_pcap: bool) -> Result<()> {
+    for node in run.node_ids(plan) {
+        let data = run.data(node);
+        std::fs::remove_dir_all(&data).map_err(|error| Error::io("remove", &data, &error))?;
+    }
+    if !keep_pcap && run.pcap().exists() {
+        std::fs::remove_file(run.pcap()).map_err(|error| Error::io("remove", &run.pcap(), &error))?;
+    }
+    Ok(())
+}

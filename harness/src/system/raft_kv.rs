@@ -1,0 +1,75 @@
+//! raft-kv, the cluster of this project: a node is a hidden subcommand of the harness itself.
+
+use std::process::Command;
+use std::time::Duration;
+
+use super::etcd_gateway::EtcdGateway;
+use super::{Client, NodeSpec, Observe, System};
+use crate::config::{RunConfig, Settings};
+use crate::error::Result;
+use crate::names;
+
+const CLIENT_PORT: u16 = 2379;
+const PEER_PORT: u16 = 2380;
+
+/// The adapter.
+pub struct RaftKv;
+
+impl System for RaftKv {
+    fn name(&self) -> &'static str {
+        "raft-kv"
+    }
+
+    fn about(&self) -> &'static str {
+        "this project's Raft key-value store, in which bugs can be planted by name"
+    }
+
+    fn check(&self, config: &RunConfig) -> Result<()> {
+        if let Some(bug) = &config.settings.bug {
+            names::find("bug", bug, cluster_under_test::bugs::BUGS.iter().copied(), |bug| bug.name)?;
+        }
+        Ok(())
+    }
+
+    fn command(&self, node: &NodeSpec, settings: &Settings) -> Command {
+        let on_off = |on: bool| if on { "on" } else { "off" };
+        let peers = node
+            .members
+            .iter()
+            .map(|(id, address)| format!("{}={address}:{PEER_PORT}", id.0))
+            .collect::<Vec<_>>()
+            .join(",");
+        // The running binary itself, also when it was replaced on disk by a build meanwhile.
+        let mut command = Command::new("/proc/self/exe");
+        command
+            .arg("raft-kv")
+            .args(["--id", &node.id.0.to_string(), "--peers", &peers])
+            .args(["--listen-client", &format!("{}:{CLIENT_PORT}", node.address)])
+            .arg("--data-dir")
+            .arg(&node.data_dir)
+            .arg("--trace")
+            .arg(&node.trace)
+            .args(["--pre-vote", on_off(settings.pre_vote)])
+            .args(["--check-quorum", on_off(settings.check_quorum)])
+            .args(["--heartbeat-ms", &settings.heartbeat_ms.to_string()])
+            .args(["--election-ms", &settings.election_ms.to_string()])
+            .args(["--snapshot-entries", &settings.snapshot_entries.to_string()])
+            .args(["--seed", &node.seed.to_string()]);
+        if let Some(bug) = &settings.bug {
+            command.args(["--bug", bug]);
+        }
+        command
+    }
+
+    fn client(&self, node: &NodeSpec, timeout: Duration) -> Box<dyn Client> {
+        Box::new(EtcdGateway::new((node.address, CLIENT_PORT).into(), timeout))
+    }
+
+    fn observe(&self, node: &NodeSpec) -> Observe {
+        Observe::Trace(node.trace.clone())
+    }
+
+    fn http_port(&self) -> Option<u16> {
+        Some(CLIENT_PORT)
+    }
+}
