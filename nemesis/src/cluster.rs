@@ -11,7 +11,8 @@ use nix::unistd::Pid;
 pub trait Processes {
     /// The pid of the node's process, `None` while it is down.
     fn pid(&self, node: NodeId) -> Option<Pid>;
-    /// SIGKILL, and wait until the process is reaped. Returns how it ended, in words, as `waitid` reported it.
+    /// SIGKILL, and wait until the process is reaped. Returns how it ended, in words that name the signal, as
+    /// `waitid` reported it: `signal 9 (SIGKILL)`.
     fn kill(&mut self, node: NodeId) -> Result<String, ClusterError>;
     /// Start a node that is down. Returns its new pid once the process exists.
     fn start(&mut self, node: NodeId) -> Result<Pid, ClusterError>;

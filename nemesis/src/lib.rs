@@ -1,4 +1,10 @@
 //! Faults and the sandbox they act in.
 
+pub mod actor;
 pub mod cluster;
+pub mod faults;
 pub mod net;
+pub mod proc;
+pub mod schedule;
+pub mod target;
+pub mod trigger;

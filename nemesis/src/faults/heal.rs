@@ -1,0 +1,55 @@
+//! The final heal: whatever state a run leaves the cluster in, afterwards every link is open and every node runs.
+//!
+//! It does not trust what the faults say they hold. It looks at each link and process, so that it also repairs what
+//! a failed injection, a failed heal or a crash left behind.
+
+use checkers::history::{NodeId, Receipt};
+
+use super::FaultError;
+use super::kill::{running, start};
+use super::links::require_open;
+use super::pause::resume;
+use super::proof::Proof;
+use super::shape::all_links;
+use crate::cluster::Cluster;
+use crate::net::Rule;
+
+/// The name under which histories record it.
+pub const FINAL_HEAL: &str = "heal";
+
+/// Resumes every node, starts what is down, and sets every link to the default rule. All of it is tried, whatever
+/// fails first.
+///
+/// # Errors
+///
+/// The first thing that could not be done.
+pub fn everything(cluster: &mut dyn Cluster) -> Result<Receipt, FaultError> {
+    let mut proof = Proof::default();
+    let mut first_error = open_links(cluster, &mut proof).err();
+    for node in cluster.nodes() {
+        if let Err(error) = revive(cluster, node, &mut proof) {
+            first_error.get_or_insert(error);
+        }
+    }
+    first_error.map_or(Ok(proof.receipt()), Err)
+}
+
+fn open_links(cluster: &mut dyn Cluster, proof: &mut Proof) -> Result<(), FaultError> {
+    let all = all_links(&cluster.nodes()).collect::<Vec<_>>();
+    // Without a switch there was nothing to cut.
+    let Some(links) = cluster.links() else {
+        return Ok(());
+    };
+    for link in &all {
+        links.set(link.from, link.to, Rule::default());
+    }
+    require_open(links, &all, proof)
+}
+
+fn revive(cluster: &mut dyn Cluster, node: NodeId, proof: &mut Proof) -> Result<(), FaultError> {
+    match running(cluster, node)? {
+        // SIGCONT does nothing to a process that runs, and a stop that is still on its way is cancelled by it.
+        Some((pid, _)) => resume(cluster, node, pid, proof),
+        None => start(cluster, node, None, proof),
+    }
+}

@@ -1,0 +1,199 @@
+//! The faults: ways to hurt a cluster and to undo it, each with evidence that it bit.
+//!
+//! A fault never believes its own deed. What it reports comes from elsewhere: the kernel's view in `/proc`, the
+//! switch's counters, datagrams that arrive or do not. Without that evidence the outcome is indeterminate, and a
+//! run does not pass on a fault that may have missed.
+//!
+//! A new fault is one file here and one line in [`FAULTS`].
+
+use std::io;
+
+use checkers::history::{NodeId, Receipt};
+
+use crate::cluster::{Cluster, ClusterError};
+use crate::target::{Rng, Target};
+
+pub mod heal;
+pub mod hold;
+mod kill;
+mod links;
+mod partition;
+mod partition_bridge;
+mod partition_one_way;
+mod partition_ring;
+mod pause;
+mod proof;
+pub mod selection;
+mod shape;
+
+use hold::Hold;
+
+/// Every fault the nemesis knows, in the order shown by `harness list`.
+pub const FAULTS: &[&dyn Fault] = &[
+    &kill::Kill,
+    &pause::Pause,
+    &partition::PARTITION,
+    &partition_one_way::PARTITION_ONE_WAY,
+    &partition_ring::PARTITION_RING,
+    &partition_bridge::PARTITION_BRIDGE,
+];
+
+/// A way to hurt a cluster, and to undo it.
+pub trait Fault: Sync {
+    /// How it is called on the command line, in plans and in histories.
+    fn name(&self) -> &'static str;
+
+    /// What it does, in a line of `harness list`.
+    fn about(&self) -> &'static str;
+
+    /// What of the cluster it acts on. Without it the fault is refused before the run.
+    fn needs(&self) -> Needs;
+
+    /// Targets that make sense, the most telling first.
+    fn targets(&self) -> &'static [Target];
+
+    /// The smallest cluster that it can hurt.
+    fn nodes_min(&self) -> u16 {
+        1
+    }
+
+    /// Hurts the targets and looks whether it bit.
+    ///
+    /// What is hurt is written to `hold` before it is done, so that an injection that fails halfway can be healed.
+    ///
+    /// # Errors
+    ///
+    /// The cluster refused. What had been done by then is in `hold`.
+    fn inject(
+        &self,
+        cluster: &mut dyn Cluster,
+        targets: &[NodeId],
+        rng: &mut Rng,
+        hold: &mut Hold,
+    ) -> Result<Receipt, FaultError>;
+
+    /// Undoes what `hold` says, except what `others`, the holds of all other faults in force, keep hurt as well.
+    ///
+    /// What is healed is taken out of `hold`; healing an empty hold does nothing.
+    ///
+    /// # Errors
+    ///
+    /// The cluster refused. What could not be healed is still in `hold`; the rest is healed.
+    fn heal(&self, cluster: &mut dyn Cluster, hold: &mut Hold, others: &Hold) -> Result<Receipt, FaultError>;
+}
+
+/// What of a cluster a fault acts on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs {
+    /// The nodes' processes, which every cluster has.
+    Processes,
+    /// The links between the nodes, which need a sandbox with a switch.
+    Links,
+}
+
+impl Needs {
+    /// Whether the cluster has it.
+    pub fn are_met_by(self, cluster: &mut dyn Cluster) -> bool {
+        match self {
+            Self::Processes => true,
+            Self::Links => cluster.links().is_some(),
+        }
+    }
+}
+
+impl std::fmt::Display for Needs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Processes => "processes",
+            Self::Links => "links",
+        })
+    }
+}
+
+/// Why a fault could not be injected or healed.
+#[derive(Debug, thiserror::Error)]
+pub enum FaultError {
+    /// The cluster has no links to act on.
+    #[error("this cluster has no switch between its nodes; run `harness doctor`, or drop faults on links")]
+    NoSwitch,
+    /// The cluster could not do it.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// The kernel's view of a process could not be read.
+    #[error("failed to look at {node}: {source}")]
+    Proc {
+        /// Which node was looked at.
+        node: NodeId,
+        /// The error, which names the file.
+        source: io::Error,
+    },
+}
+
+impl FaultError {
+    /// Whether the harness is to blame. A node that came or went by itself just before is the cluster's doing.
+    pub fn is_trouble(&self) -> bool {
+        match self {
+            Self::NoSwitch | Self::Proc { .. } | Self::Cluster(ClusterError::Os { .. }) => true,
+            Self::Cluster(ClusterError::Down(_) | ClusterError::Up(_)) => false,
+        }
+    }
+}
+
+/// The fault called `name`.
+///
+/// # Errors
+///
+/// There is none; the nearest name is offered.
+pub fn find(name: &str) -> Result<&'static dyn Fault, Unknown> {
+    FAULTS.iter().copied().find(|fault| fault.name() == name).ok_or_else(|| Unknown {
+        name: name.to_owned(),
+        nearest: nearest(name, FAULTS.iter().map(|fault| fault.name()).chain(selection::GROUPS)),
+    })
+}
+
+/// A name that no fault has.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no fault `{name}`{}; `harness list` shows all", .nearest.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default())]
+pub struct Unknown {
+    /// As it was written.
+    pub name: String,
+    /// The known name most like it, if one is near.
+    pub nearest: Option<&'static str>,
+}
+
+fn nearest(wanted: &str, names: impl Iterator<Item = &'static str>) -> Option<&'static str> {
+    // Jaro-Winkler favours a common beginning, which is how people mistype; below 0.7 the guess is noise.
+    names
+        .map(|name| (strsim::jaro_winkler(wanted, name), name))
+        .filter(|(likeness, _)| *likeness > 0.7)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_fault_is_found_by_its_name_and_described() {
+        for fault in FAULTS {
+            assert_eq!(find(fault.name()).expect("it is in the list").name(), fault.name());
+            assert!(!fault.about().is_empty() && !fault.about().ends_with('.'), "{}", fault.name());
+            assert!(!fault.targets().is_empty(), "{} has a target to begin with", fault.name());
+        }
+        let names = FAULTS.iter().map(|fault| fault.name()).collect::<BTreeSet<_>>();
+        assert_eq!(names.len(), FAULTS.len(), "names are unique");
+    }
+
+    #[test]
+    fn the_nearest_name_is_offered() {
+        let unknown = find("partiton").err().expect("mistyped");
+        assert_eq!(
+            unknown.to_string(),
+            "there is no fault `partiton`; did you mean `partition`?; `harness list` shows all"
+        );
+        assert_eq!(find("xyzzy").err().expect("noise").nearest, None);
+    }
+}

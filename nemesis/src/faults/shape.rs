@@ -1,0 +1,79 @@
+//! A partition is a shape: which links to cut, as a pure function of the nodes and targets.
+//!
+//! The shapes differ in nothing else. Clients reach every node in all of them.
+
+use std::collections::BTreeSet;
+
+use checkers::history::{NodeId, Receipt};
+
+use super::hold::{Hold, Link};
+use super::links;
+use super::{Fault, FaultError, Needs};
+use crate::cluster::Cluster;
+use crate::target::{Rng, Target};
+
+/// A fault that cuts links.
+#[derive(Debug)]
+pub(super) struct Shape {
+    pub(super) name: &'static str,
+    pub(super) about: &'static str,
+    pub(super) targets: &'static [Target],
+    pub(super) nodes_min: u16,
+    /// The links to cut, from all nodes and the targets among them.
+    pub(super) cuts: fn(&[NodeId], &[NodeId], &mut Rng) -> BTreeSet<Link>,
+}
+
+impl Fault for Shape {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn about(&self) -> &'static str {
+        self.about
+    }
+
+    fn needs(&self) -> Needs {
+        Needs::Links
+    }
+
+    fn targets(&self) -> &'static [Target] {
+        self.targets
+    }
+
+    fn nodes_min(&self) -> u16 {
+        self.nodes_min
+    }
+
+    fn inject(
+        &self,
+        cluster: &mut dyn Cluster,
+        targets: &[NodeId],
+        rng: &mut Rng,
+        hold: &mut Hold,
+    ) -> Result<Receipt, FaultError> {
+        let nodes = cluster.nodes();
+        let cuts = (self.cuts)(&nodes, targets, rng);
+        links::cut(cluster, &cuts, hold)
+    }
+
+    fn heal(&self, cluster: &mut dyn Cluster, hold: &mut Hold, others: &Hold) -> Result<Receipt, FaultError> {
+        links::restore(cluster, hold, others)
+    }
+}
+
+/// Every directed link among the nodes, in order.
+pub(super) fn all_links(nodes: &[NodeId]) -> impl Iterator<Item = Link> {
+    nodes
+        .iter()
+        .flat_map(|&from| nodes.iter().map(move |&to| Link { from, to }))
+        .filter(|link| link.from != link.to)
+}
+
+/// Cuts as text, for tests: `n1→n2 n1→n3`.
+#[cfg(test)]
+pub(super) fn drawn(shape: &Shape, size: u16, targets: &[u16], seed: u64) -> String {
+    let nodes = (1..=size).map(NodeId).collect::<Vec<_>>();
+    let targets = targets.iter().copied().map(NodeId).collect::<Vec<_>>();
+    let cuts = (shape.cuts)(&nodes, &targets, &mut Rng::new(seed, 0));
+    cuts.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+}

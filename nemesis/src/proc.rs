@@ -1,0 +1,143 @@
+//! Reads what the kernel says about a process from `/proc`: the evidence for faults on processes.
+//!
+//! It shares nothing with the code that sends signals, so a signal that was not sent, not delivered or ignored
+//! shows here.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use nix::unistd::Pid;
+
+/// Identifies one process for as long as the machine runs: a pid may be used again, with another start time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The pid.
+    pub pid: Pid,
+    /// When it started, in clock ticks since the machine booted.
+    pub start_ticks: u64,
+}
+
+/// One line of `/proc/PID/stat` or `/proc/PID/task/TID/stat`, as far as faults need it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// `R` running, `S` sleeping, `T` stopped by a signal, `Z` dead and not reaped, ….
+    pub state: char,
+    /// When it started, in clock ticks since the machine booted.
+    pub start_ticks: u64,
+    /// Time on the processor, user and system, in clock ticks. Of a process: all its threads together.
+    pub cpu_ticks: u64,
+}
+
+impl Stat {
+    /// Whether it can still run; a zombie only waits to be reaped.
+    pub fn is_alive(self) -> bool {
+        !matches!(self.state, 'Z' | 'X' | 'x')
+    }
+}
+
+/// The path of a process's line, for receipts and messages.
+pub fn stat_path(pid: Pid) -> PathBuf {
+    PathBuf::from(format!("/proc/{pid}/stat"))
+}
+
+/// The process with this pid, `None` if there is none.
+///
+/// # Errors
+///
+/// `/proc` cannot be read, or its line is not as the kernel documents it.
+pub fn stat(pid: Pid) -> io::Result<Option<Stat>> {
+    read(&stat_path(pid))
+}
+
+/// Every thread of the process, empty if there is no such process.
+///
+/// # Errors
+///
+/// As for [`stat`].
+pub fn threads(pid: Pid) -> io::Result<Vec<Stat>> {
+    let directory = PathBuf::from(format!("/proc/{pid}/task"));
+    let entries = match fs::read_dir(&directory) {
+        Ok(entries) => entries,
+        Err(error) if is_gone(&error) => return Ok(Vec::new()),
+        Err(error) => return Err(within(&directory, &error)),
+    };
+    let mut threads = Vec::new();
+    for entry in entries {
+        match entry {
+            Ok(entry) => threads.extend(read(&entry.path().join("stat"))?),
+            // A thread that ends while the directory is read is no longer there to be counted.
+            Err(error) if is_gone(&error) => (),
+            Err(error) => return Err(within(&directory, &error)),
+        }
+    }
+    Ok(threads)
+}
+
+fn read(path: &Path) -> io::Result<Option<Stat>> {
+    match fs::read(path) {
+        Ok(line) => parse(&line).map(Some).ok_or_else(|| {
+            within(path, &io::Error::new(io::ErrorKind::InvalidData, "not a line as proc_pid_stat(5) has it"))
+        }),
+        Err(error) if is_gone(&error) => Ok(None),
+        Err(error) => Err(within(path, &error)),
+    }
+}
+
+/// The file is gone (ENOENT), or it went between open and read (ESRCH).
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH)
+}
+
+fn within(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("read {}: {error}", path.display()))
+}
+
+/// Fields as numbered by proc_pid_stat(5), from 1: state 3, utime 14, stime 15, starttime 22.
+fn parse(line: &[u8]) -> Option<Stat> {
+    // The second field is the name in parentheses, chosen by the program: it may hold spaces and parentheses,
+    // so the fields are counted from the last one that closes.
+    let name_end = line.iter().rposition(|&byte| byte == b')')?;
+    let rest = std::str::from_utf8(line.get(name_end + 1..)?).ok()?;
+    let fields = rest.split_ascii_whitespace().collect::<Vec<_>>();
+    let field = |number: usize| fields.get(number - 3).copied();
+    let ticks = |number: usize| field(number)?.parse::<u64>().ok();
+    Some(Stat {
+        state: field(3)?.chars().next()?,
+        start_ticks: ticks(22)?,
+        cpu_ticks: ticks(14)? + ticks(15)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_parentheses_and_spaces_does_not_shift_the_fields() {
+        let line = b"77 (a) R 1 (b) T 1 77 77 0 -1 4194304 100 0 0 0 12 5 0 0 20 0 1 0 98765 1000 50 0\n";
+        assert_eq!(parse(line), Some(Stat { state: 'T', start_ticks: 98_765, cpu_ticks: 17 }));
+    }
+
+    #[test]
+    fn a_short_line_is_refused() {
+        assert_eq!(parse(b"77 (sh) S 1 77"), None);
+        assert_eq!(parse(b""), None);
+    }
+
+    #[test]
+    fn this_process_runs_and_its_threads_are_seen() {
+        let own = stat(Pid::this()).expect("/proc is readable").expect("this process exists");
+        assert!(own.is_alive());
+        // The test harness runs each test in a thread of its own beside the main thread.
+        assert!(threads(Pid::this()).expect("/proc is readable").len() > 1);
+    }
+
+    #[test]
+    fn a_process_that_does_not_exist_is_none() {
+        // Linux never gives a pid above 2^22.
+        let nobody = Pid::from_raw(1 << 23);
+        assert_eq!(stat(nobody).expect("absence is no error"), None);
+        assert!(threads(nobody).expect("absence is no error").is_empty());
+    }
+}
