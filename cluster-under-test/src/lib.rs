@@ -2,4 +2,5 @@
 
 pub mod hash;
 pub mod raft;
+pub mod storage;
 pub mod trace;
