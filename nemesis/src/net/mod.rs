@@ -1,17 +1,30 @@
-//! The network of a run.
+//! The network of a run: a sandbox of namespaces, an address for each node, and a switch between them.
+//!
+//! ```text
+//! harness            the caller's process: waits, passes signals on, hands the exit status back
+//! └─ pid 1           reaps; when it ends, the kernel ends everything below
+//!    └─ harness      what [`enter`] returns in; its own address 10.77.0.254
+//!       ├─ n1        own network namespace, tun0 10.77.0.1 ─┐
+//!       └─ n2        own network namespace, tun0 10.77.0.2 ─┴─ the switch: one thread, a rule for each direction
+//! ```
+//! Nodes are unmodified programs over the kernel's own TCP. Nothing here needs `ip`, `tc` or a firewall, and nothing
+//! of it outlives the process that asked for it.
 
-/// The rule of one directed link.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Rule {
-    /// Drop everything.
-    pub block: bool,
-}
+mod capture;
+pub mod doctor;
+mod interface;
+mod link;
+mod namespace;
+mod network;
+mod packet;
+mod rules;
+mod sandbox;
+mod step;
+mod supervise;
+mod switch;
 
-/// What the switch has counted on one directed link since boot, in packets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LinkCounters {
-    /// Handed to the receiver's device.
-    pub delivered: u64,
-    /// Dropped by `block`.
-    pub blocked: u64,
-}
+pub use capture::CaptureState;
+pub use network::{Network, NetworkError, NetworkOptions};
+pub use rules::{Endpoint, LinkCounters, Rule, Strays};
+pub use sandbox::{Request, Sandbox, SandboxError, Tier, enter};
+pub use step::{Step, StepError};
