@@ -46,6 +46,17 @@ static NAMES: [(&str, Target); 6] = [
     ("all", Target::All),
 ];
 
+/// How targets are written and what each means, in the order shown by `harness list`.
+pub const ABOUT: &[(&str, &str)] = &[
+    ("one", "any one node"),
+    ("leader", "the leader of the highest term known when the step runs"),
+    ("followers", "every node but the leader"),
+    ("minority", "as many random nodes as a quorum can lose; the leader may be among them"),
+    ("majority", "as few random nodes as make a quorum"),
+    ("all", "every node"),
+    ("n1+n2", "these nodes"),
+];
+
 impl Target {
     /// The nodes meant now, in order.
     ///

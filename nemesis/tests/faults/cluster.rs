@@ -1,0 +1,316 @@
+//! A cluster to hurt: each node a small process of its own, the links between them in memory. A [`Flaw`] makes it
+//! lie, as a mutant of the nemesis would.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use checkers::history::{NodeId, Outcome, Receipt};
+use nemesis::cluster::{Cluster, ClusterError, Links, Processes};
+use nemesis::faults::hold::{Hold, Link};
+use nemesis::faults::{self, FaultError};
+use nemesis::net::{LinkCounters, Rule};
+use nemesis::proc;
+use nemesis::target::Rng;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// What the cluster says it does, and does not do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flaw {
+    None,
+    KillIgnored,
+    StartIgnored,
+    StopIgnored,
+    ContinueIgnored,
+    KillRefused,
+    KillTooLate,
+    /// The switch keeps the rule and forwards all the same.
+    CutIgnored,
+    /// As above, for packets to nodes with a higher number only.
+    CutLeaksUpwards,
+    /// The switch keeps the rule and goes on blocking.
+    OpenIgnored,
+    /// No datagram ever arrives.
+    NetworkDead,
+}
+
+/// What nodes run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Program {
+    Idle,
+    Busy,
+}
+
+impl Program {
+    /// Both end by themselves if the test is killed and cannot clean up.
+    fn command(self) -> Command {
+        let mut command = Command::new("sh");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.arg("-c").arg(match self {
+            Self::Idle => "exec sleep 60",
+            Self::Busy => "ulimit -t 20; while :; do :; done",
+        });
+        command
+    }
+}
+
+pub(crate) struct TestCluster {
+    pub(crate) leader: Cell<Option<NodeId>>,
+    /// Counts down at each look; at zero the leader becomes known.
+    pub(crate) leader_after_looks: Cell<Option<(u32, NodeId)>>,
+    pub(crate) flaw: Flaw,
+    pub(crate) has_switch: bool,
+    size: u16,
+    program: Program,
+    children: BTreeMap<NodeId, Child>,
+    rules: BTreeMap<Link, Rule>,
+    /// What the switch really does, which a flaw sets apart from the rules.
+    blocked: BTreeMap<Link, bool>,
+    counters: RefCell<BTreeMap<Link, LinkCounters>>,
+}
+
+impl TestCluster {
+    pub(crate) fn new(size: u16) -> Self {
+        Self::running(size, Program::Idle)
+    }
+
+    pub(crate) fn running(size: u16, program: Program) -> Self {
+        let mut cluster = Self {
+            leader: Cell::new(Some(NodeId(1))),
+            leader_after_looks: Cell::new(None),
+            flaw: Flaw::None,
+            has_switch: true,
+            size,
+            program,
+            children: BTreeMap::new(),
+            rules: BTreeMap::new(),
+            blocked: BTreeMap::new(),
+            counters: RefCell::default(),
+        };
+        for node in cluster.nodes() {
+            cluster.start(node).expect("a shell can be started");
+        }
+        cluster
+    }
+
+    pub(crate) fn with(mut self, flaw: Flaw) -> Self {
+        self.flaw = flaw;
+        self
+    }
+
+    /// The nodes as the kernel sees them: `n1 up, n2 down, n3 paused`.
+    pub(crate) fn states(&self) -> String {
+        let state = |node: NodeId| {
+            let stat = self.pid(node).and_then(|pid| proc::stat(pid).expect("/proc is readable"));
+            match stat {
+                None => "down",
+                Some(stat) if stat.state == 'T' => "paused",
+                Some(_) => "up",
+            }
+        };
+        let states = self.nodes().into_iter().map(|node| format!("{node} {}", state(node)));
+        states.collect::<Vec<_>>().join(", ")
+    }
+
+    /// The links whose rule is not the default: `n1→n2 n2→n1`.
+    pub(crate) fn cuts(&self) -> String {
+        let changed = self.rules.iter().filter(|(_, rule)| **rule != Rule::default());
+        changed.map(|(link, _)| link.to_string()).collect::<Vec<_>>().join(" ")
+    }
+
+    /// A packet of the nodes themselves.
+    pub(crate) fn traffic(&self, link: Link) -> bool {
+        let is_blocked = match self.flaw {
+            Flaw::CutIgnored => false,
+            Flaw::CutLeaksUpwards if link.from < link.to => false,
+            Flaw::NetworkDead => true,
+            _ => self.blocked.get(&link).copied().unwrap_or(false),
+        };
+        let mut counters = self.counters.borrow_mut();
+        let counted = counters.entry(link).or_default();
+        if is_blocked {
+            counted.blocked += 1;
+        } else {
+            counted.delivered += 1;
+        }
+        !is_blocked
+    }
+
+    /// A signal from somebody else.
+    pub(crate) fn signal(&self, node: NodeId, signal: Signal) {
+        kill(self.pid(node).expect("the node is up"), signal).expect("the signal is sent");
+    }
+}
+
+impl Drop for TestCluster {
+    fn drop(&mut self) {
+        for child in self.children.values_mut() {
+            child.kill().expect("a child that was not reaped can be signalled");
+            child.wait().expect("it is our child");
+        }
+    }
+}
+
+impl Cluster for TestCluster {
+    fn nodes(&self) -> Vec<NodeId> {
+        (1..=self.size).map(NodeId).collect()
+    }
+
+    fn leader(&self) -> Option<NodeId> {
+        if let Some((looks, leader)) = self.leader_after_looks.get() {
+            self.leader_after_looks.set(looks.checked_sub(1).map(|left| (left, leader)));
+            self.leader.set((looks == 0).then_some(leader));
+        }
+        self.leader.get()
+    }
+
+    fn processes(&mut self) -> &mut dyn Processes {
+        self
+    }
+
+    fn links(&mut self) -> Option<&mut dyn Links> {
+        self.has_switch.then_some(self as &mut dyn Links)
+    }
+}
+
+impl Processes for TestCluster {
+    fn pid(&self, node: NodeId) -> Option<Pid> {
+        self.children.get(&node).map(|child| Pid::from_raw(child.id().try_into().expect("pids fit")))
+    }
+
+    fn kill(&mut self, node: NodeId) -> Result<String, ClusterError> {
+        match self.flaw {
+            Flaw::KillIgnored => return Ok("signal 9 (SIGKILL)".to_owned()),
+            Flaw::KillRefused => {
+                let source = io::Error::from_raw_os_error(1);
+                return Err(ClusterError::Os { action: "kill", node, source });
+            }
+            Flaw::KillTooLate => {
+                self.flaw = Flaw::None;
+                self.kill(node)?;
+                return Err(ClusterError::Down(node));
+            }
+            _ => (),
+        }
+        let mut child = self.children.remove(&node).ok_or(ClusterError::Down(node))?;
+        child.kill().expect("a child that was not reaped can be signalled");
+        let status = child.wait().expect("it is our child");
+        assert_eq!(status.signal(), Some(9));
+        Ok("signal 9 (SIGKILL)".to_owned())
+    }
+
+    fn start(&mut self, node: NodeId) -> Result<Pid, ClusterError> {
+        if self.flaw == Flaw::StartIgnored {
+            return Ok(Pid::this());
+        }
+        if self.children.contains_key(&node) {
+            return Err(ClusterError::Up(node));
+        }
+        let child = self.program.command().spawn().expect("a shell can be started");
+        self.children.insert(node, child);
+        Ok(self.pid(node).expect("it was just started"))
+    }
+
+    fn pause(&mut self, node: NodeId) -> Result<(), ClusterError> {
+        if self.flaw != Flaw::StopIgnored {
+            self.signal(node, Signal::SIGSTOP);
+        }
+        Ok(())
+    }
+
+    fn resume(&mut self, node: NodeId) -> Result<(), ClusterError> {
+        if self.flaw != Flaw::ContinueIgnored {
+            self.signal(node, Signal::SIGCONT);
+        }
+        Ok(())
+    }
+}
+
+impl Links for TestCluster {
+    fn set(&mut self, from: NodeId, to: NodeId, rule: Rule) {
+        let link = Link { from, to };
+        self.rules.insert(link, rule);
+        if rule.block || self.flaw != Flaw::OpenIgnored {
+            self.blocked.insert(link, rule.block);
+        }
+    }
+
+    fn rule(&self, from: NodeId, to: NodeId) -> Rule {
+        self.rules.get(&Link { from, to }).copied().unwrap_or_default()
+    }
+
+    fn counters(&self, from: NodeId, to: NodeId) -> LinkCounters {
+        self.counters.borrow().get(&Link { from, to }).copied().unwrap_or_default()
+    }
+
+    fn probe(&self, from: NodeId, to: NodeId, wait: Duration) -> Result<bool, ClusterError> {
+        let arrived = self.traffic(Link { from, to });
+        if !arrived {
+            thread::sleep(wait);
+        }
+        Ok(arrived)
+    }
+}
+
+/// Injects a fault by its name, into a hold of its own.
+pub(crate) fn inject(
+    cluster: &mut TestCluster,
+    name: &str,
+    targets: &[u16],
+) -> (Result<Receipt, FaultError>, Hold) {
+    let targets = targets.iter().copied().map(NodeId).collect::<Vec<_>>();
+    let mut hold = Hold::default();
+    let fault = faults::find(name).expect("tests name faults that exist");
+    (fault.inject(cluster, &targets, &mut Rng::new(1, 1), &mut hold), hold)
+}
+
+/// Injects a fault that must succeed in being tried.
+pub(crate) fn injected(cluster: &mut TestCluster, name: &str, targets: &[u16]) -> (Receipt, Hold) {
+    let (result, hold) = inject(cluster, name, targets);
+    (result.expect("the cluster does not refuse"), hold)
+}
+
+/// Heals a fault that nobody else overlaps.
+pub(crate) fn healed(cluster: &mut TestCluster, name: &str, hold: &mut Hold) -> Receipt {
+    healed_beside(cluster, name, hold, &Hold::default())
+}
+
+pub(crate) fn healed_beside(
+    cluster: &mut TestCluster,
+    name: &str,
+    hold: &mut Hold,
+    others: &Hold,
+) -> Receipt {
+    let fault = faults::find(name).expect("tests name faults that exist");
+    fault.heal(cluster, hold, others).expect("the cluster does not refuse")
+}
+
+#[track_caller]
+pub(crate) fn assert_outcome(receipt: &Receipt, outcome: Outcome, seen: &str) {
+    let text = receipt
+        .evidence
+        .iter()
+        .map(|evidence| format!("{} {}: {}\n", show(evidence.node), evidence.source, evidence.seen))
+        .collect::<String>();
+    assert_eq!(receipt.outcome, outcome, "\n{text}");
+    assert!(text.contains(seen), "`{seen}` is not in\n{text}");
+}
+
+fn show(node: Option<NodeId>) -> String {
+    node.map_or("-".to_owned(), |node| node.to_string())
+}
+
+/// Waits until something holds.
+#[track_caller]
+pub(crate) fn eventually(what: &str, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what}");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
