@@ -15,6 +15,8 @@ use checkers::history::{
     Completion, Event, FaultPhase, Header, NodeId, Op, Outcome, Phase, ProcessId, Receipt, Time, write_line,
 };
 
+use nemesis::faults::heal::FINAL_HEAL;
+
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::stop::Stop;
@@ -94,7 +96,8 @@ impl Recorder {
                 in_force.push((fault.to_owned(), nodes.to_vec()));
             }
             FaultPhase::Inject => (),
-            FaultPhase::Heal => in_force.retain(|(name, _)| name != fault),
+            FaultPhase::Heal if fault == FINAL_HEAL => in_force.clear(),
+            FaultPhase::Heal => in_force.retain(|(name, hurt)| name != fault || hurt != nodes),
         }
         drop(in_force);
         self.record(|time| Event::Fault {

@@ -48,13 +48,18 @@ pub async fn run(
     let supervisor = cluster.supervise(Arc::clone(&recorder))?;
     let driven = drive::drive(plan, &cluster, &recorder, progress, stop).await;
     drop(supervisor);
-    for (node, packets) in cluster.network().interface_drops() {
-        tracing::warn!(%node, packets, "the node's device dropped packets that no fault asked for");
+    for (endpoint, packets) in cluster.network().interface_drops() {
+        tracing::warn!(%endpoint, packets, "packets were dropped that no fault asked for");
     }
+    let switched = cluster.network().is_running();
     cluster.stop_all();
     drop(cluster);
     progress.clear();
     driven?;
+    if !switched {
+        return Err(Error::harness("the switch ended by itself: every link was cut, and the run is worth nothing")
+            .help(format!("{} may say why", run.log().display())));
+    }
     Arc::into_inner(recorder).expect("every process, the nemesis and the supervisor have ended").finish()?;
 
     progress.phase("check", "reading the run back");
@@ -70,7 +75,7 @@ pub fn network(plan: &Plan, run: &RunDir, sandbox: &Sandbox, pcap: Option<PathBu
     let options = NetworkOptions { seed: plan.streams.packets, pcap, ..NetworkOptions::default() };
     sandbox
         .network(&run.node_ids(plan), options)
-        .map_err(|error| Error::harness(error).help("`harness doctor` says what this machine lacks"))
+        .map_err(|error| Error::harness(&error).help(error.help()))
 }
 
 /// Starts the nodes and waits until every one of them answers a read.

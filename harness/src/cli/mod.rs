@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use checkers::Verdict;
 use clap::{Parser, Subcommand};
+use nemesis::net::SandboxError;
 
 use crate::error::{Error, Result};
 
@@ -75,6 +76,11 @@ fn exit_code(verdict: Verdict) -> ExitCode {
         Verdict::Invalid => 1,
         Verdict::Unknown => 2,
     })
+}
+
+/// A sandbox that cannot be entered.
+fn refused(error: &SandboxError) -> Error {
+    Error::harness(error).help(error.help())
 }
 
 /// How the user started this program, to print commands that can be typed again.

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use checkers::Verdict;
-use nemesis::net::{Request, sandbox};
-use nemesis::selection;
+use nemesis::faults::selection;
+use nemesis::net::{self, Request};
 use tracing_subscriber::EnvFilter;
 
 use super::cluster_args::ClusterArgs;
@@ -16,7 +16,7 @@ use crate::plan::{Plan, plan};
 use crate::report::{self, Progress};
 use crate::run_dir::{Purpose, RunDir};
 use crate::stop::Stop;
-use crate::{run, workload};
+use crate::run;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -76,13 +76,16 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     // Drawn before the sandbox is entered, so that bad usage is told before anything is built.
     let plan = plan(&args.config()?, args.seed.unwrap_or_else(super::fresh_seed))?;
     let request = Request { tun: args.cluster.tun.clone(), ..Request::default() };
-    let sandbox = sandbox::enter(&request).map_err(super::refused)?;
+    let sandbox = net::enter(&request).map_err(|error| super::refused(&error))?;
 
     let directory = RunDir::create(&args.cluster.results, &plan, Purpose::Test)?;
     log_to(&directory)?;
     let progress = Progress::new();
     progress.phase("plan", &describe(&plan));
-    progress.phase("sandbox", &sandbox.describe());
+    progress.phase("sandbox", &format!("tier {}", sandbox.tier()));
+    for warning in &sandbox.warnings {
+        progress.phase("warning", warning);
+    }
     let runtime = super::runtime()?;
     let judgement = runtime.block_on(async {
         let stop = Stop::default();
@@ -123,14 +126,4 @@ pub(super) fn log_to(run: &RunDir) -> Result<()> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(Arc::new(file)).init();
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_default_workload_exists() {
-        workload::find("register").expect("the default of --workload");
-    }
 }

@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use nemesis::net::{Request, sandbox};
+use nemesis::net::{self, Request};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::cluster_args::ClusterArgs;
@@ -72,8 +72,8 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         .http_port()
         .ok_or_else(|| Error::usage(format!("{} has no port that curl can use", plan.system)))?;
     let request = Request { tun: args.cluster.tun.clone(), host_listeners: args.doors()? };
-    let mut sandbox = sandbox::enter(&request).map_err(super::refused)?;
-    let doors = sandbox.take_host_listeners();
+    let mut sandbox = net::enter(&request).map_err(|error| super::refused(&error))?;
+    let doors = std::mem::take(&mut sandbox.host_listeners);
 
     let directory = RunDir::create(&args.cluster.results, &plan, Purpose::Up)?;
     super::test::log_to(&directory)?;
