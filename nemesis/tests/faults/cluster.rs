@@ -3,6 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::env;
 use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
@@ -44,18 +45,40 @@ pub(crate) enum Flaw {
 pub(crate) enum Program {
     Idle,
     Busy,
+    /// This test binary again, which has a thread beside its main thread.
+    Threaded,
 }
 
 impl Program {
-    /// Both end by themselves if the test is killed and cannot clean up.
+    /// Each ends by itself if the test is killed and cannot clean up.
     fn command(self) -> Command {
-        let mut command = Command::new("sh");
+        let shell = |script: &str| {
+            let mut command = Command::new("sh");
+            command.args(["-c", script]);
+            command
+        };
+        let mut command = match self {
+            Self::Idle => shell("exec sleep 60"),
+            Self::Busy => shell("ulimit -t 20; while :; do :; done"),
+            Self::Threaded => {
+                let mut command = Command::new(env::current_exe().expect("a test knows its binary"));
+                command.args(["--exact", "cluster::waits_if_it_is_a_node"]).env(IS_A_NODE, "1");
+                command
+            }
+        };
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        command.arg("-c").arg(match self {
-            Self::Idle => "exec sleep 60",
-            Self::Busy => "ulimit -t 20; while :; do :; done",
-        });
         command
+    }
+}
+
+const IS_A_NODE: &str = "NEMESIS_TEST_IS_A_NODE";
+
+/// What [`Program::Threaded`] runs: the test framework gives it a thread of its own. In an ordinary test run there
+/// is nothing to do.
+#[test]
+fn waits_if_it_is_a_node() {
+    if env::var_os(IS_A_NODE).is_some() {
+        thread::sleep(Duration::from_secs(60));
     }
 }
 

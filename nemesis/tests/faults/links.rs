@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use checkers::history::{NodeId, Outcome};
-use nemesis::cluster::Cluster;
+use nemesis::cluster::{Cluster, Links};
 use nemesis::faults::hold::Link;
 use nemesis::faults::{FAULTS, Needs, heal};
+use nemesis::net::Rule;
 
 use crate::cluster::{Flaw, TestCluster, assert_outcome, healed, healed_beside, injected};
 
@@ -120,6 +121,19 @@ fn a_link_cut_twice_opens_with_the_second_heal() {
     assert_eq!(cluster.cuts(), "n1→n2 n2→n1 n2→n3 n3→n2");
     healed(&mut cluster, "partition", &mut second);
     assert_eq!(cluster.cuts(), "");
+}
+
+#[test]
+fn a_cut_leaves_the_weather_of_a_link_as_it_was() {
+    let mut cluster = TestCluster::new(2);
+    let weather = Rule { delay: Duration::from_millis(5), ..Rule::default() };
+    cluster.set(NodeId(1), NodeId(2), weather);
+    let (_, mut hold) = injected(&mut cluster, "partition", &[1]);
+    assert_eq!(cluster.rule(NodeId(1), NodeId(2)), Rule { block: true, ..weather });
+    healed(&mut cluster, "partition", &mut hold);
+    assert_eq!(cluster.rule(NodeId(1), NodeId(2)), weather);
+    heal::everything(&mut cluster).expect("nothing is refused");
+    assert_eq!(cluster.cuts(), "", "the final heal clears the sky");
 }
 
 #[test]

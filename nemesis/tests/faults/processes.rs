@@ -101,6 +101,17 @@ fn pause_stops_exactly_the_targets_and_heal_lets_them_go_on() {
 }
 
 #[test]
+fn pause_stops_every_thread() {
+    let mut cluster = TestCluster::running(1, Program::Threaded);
+    let pid = cluster.pid(NodeId(1)).expect("n1 is up");
+    eventually("it has two threads", || proc::threads(pid).expect("/proc is readable").len() == 2);
+    let (receipt, mut hold) = injected(&mut cluster, "pause", &[1]);
+    assert_outcome(&receipt, Outcome::Installed, "2 of 2 threads in state T");
+    let receipt = healed(&mut cluster, "pause", &mut hold);
+    assert_outcome(&receipt, Outcome::Installed, "0 of 2 threads in state T after SIGCONT");
+}
+
+#[test]
 fn a_pause_that_does_nothing_is_indeterminate() {
     let mut cluster = TestCluster::new(1).with(Flaw::StopIgnored);
     let (receipt, mut hold) = injected(&mut cluster, "pause", &[1]);
