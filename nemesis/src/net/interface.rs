@@ -46,7 +46,8 @@ pub(super) fn create(tun: &Path, address: Ipv4Addr, mtu: u16) -> Result<OwnedFd,
     let tun = open_tun(tun)?;
     let flags = (libc::IFF_TUN | libc::IFF_NO_PI) as libc::c_short;
     // SAFETY: the argument is an ifreq, which TUNSETIFF reads and writes, and it outlives the call.
-    unsafe { ioctl::attach_tun(tun.as_raw_fd(), &request(NAME, |r| r.ifru_flags = flags)) }.step(Step::AttachTun)?;
+    unsafe { ioctl::attach_tun(tun.as_raw_fd(), &request(NAME, |r| r.ifru_flags = flags)) }
+        .step(Step::AttachTun)?;
     // The switch reads until nothing is left.
     fcntl(&tun, FcntlArg::F_SETFL(OFlag::O_RDWR | OFlag::O_NONBLOCK)).step(Step::AttachTun)?;
     configure(address, mtu).step(Step::ConfigureInterface)?;
@@ -111,7 +112,8 @@ fn socket_address(address: Ipv4Addr) -> libc::sockaddr {
 /// By netlink, because the ioctl for it wants the rights of the machine's root even inside a user namespace.
 fn set_queue_length() -> nix::Result<()> {
     let index = if_nametoindex(NAME)?;
-    let socket = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkRoute)?;
+    let socket =
+        socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkRoute)?;
     let message = queue_length_message(index);
     sendto(socket.as_raw_fd(), &message, &NetlinkAddr::new(0, 0), MsgFlags::empty())?;
     let mut answer = [0; 1024];

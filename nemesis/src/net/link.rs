@@ -159,7 +159,8 @@ mod tests {
     fn probabilities_are_met() {
         let lost = share(&Rule { loss: 0.2, ..Rule::default() }, |fate| *fate == Fate::Lost);
         assert!((lost - 0.2).abs() < 0.02, "{lost}");
-        let twice = share(&Rule { duplicate: 0.1, ..Rule::default() }, |fate| matches!(fate, Fate::Sent(_, Some(_))));
+        let twice =
+            share(&Rule { duplicate: 0.1, ..Rule::default() }, |fate| matches!(fate, Fate::Sent(_, Some(_))));
         assert!((twice - 0.1).abs() < 0.02, "{twice}");
         let flipped = share(&Rule { corrupt: 0.1, ..Rule::default() }, |fate| {
             matches!(fate, Fate::Sent(Passage::Due { corrupt: Some(_), .. }, None))
@@ -210,7 +211,8 @@ mod tests {
         let fates = fates(&rule);
         let dues = fates.iter().filter_map(|&(_, fate)| due(fate)).collect::<Vec<_>>();
         assert!(dues.windows(2).all(|pair| pair[1] - pair[0] >= Duration::from_micros(999)));
-        let overflowed = fates.iter().filter(|(_, fate)| *fate == Fate::Sent(Passage::Overflowed, None)).count();
+        let overflowed =
+            fates.iter().filter(|(_, fate)| *fate == Fate::Sent(Passage::Overflowed, None)).count();
         assert_eq!(overflowed + dues.len(), PACKETS as usize);
         // One second at 1 MB/s, and what is queued at its end.
         let expected = (1_000_000 + QUEUE_BYTES_MAX) as usize / BYTES;

@@ -115,11 +115,13 @@ impl Network {
         if !MTU_RANGE.contains(&options.mtu) {
             return Err(NetworkError::Mtu(options.mtu));
         }
-        let endpoints = std::iter::once(Endpoint::Harness).chain(nodes.iter().map(|&node| Endpoint::Node(node)));
+        let endpoints =
+            std::iter::once(Endpoint::Harness).chain(nodes.iter().map(|&node| Endpoint::Node(node)));
         let (mut sites, mut ports) = (Vec::<Site>::new(), Vec::new());
         for endpoint in endpoints {
             let address = address_of(endpoint)?;
-            if let (Endpoint::Node(node), true) = (endpoint, sites.iter().any(|site| site.address == address)) {
+            if let (Endpoint::Node(node), true) = (endpoint, sites.iter().any(|site| site.address == address))
+            {
                 return Err(NetworkError::Node(node));
             }
             let (namespace, port) = namespace::on_own_thread(|| connect(tun, endpoint, address, options.mtu))
@@ -149,7 +151,9 @@ impl Network {
         let thread = thread.step(Step::StartSwitch).map_err(not_started)?;
         let captured = has_capture.then_some(captured);
         let switch = Mutex::new(Some(thread));
-        Ok(Self { inner: Arc::new(Inner { sites, table, captured, stop, switch, probes: AtomicU64::new(0) }) })
+        Ok(Self {
+            inner: Arc::new(Inner { sites, table, captured, stop, switch, probes: AtomicU64::new(0) }),
+        })
     }
 
     /// A node's address: 10.77.0.i for the node with number i.
@@ -172,7 +176,11 @@ impl Network {
     }
 
     /// Runs `work` on a thread inside an endpoint's network. Sockets opened there stay there.
-    pub fn inside<T: Send>(&self, endpoint: impl Into<Endpoint>, work: impl FnOnce() -> T + Send) -> io::Result<T> {
+    pub fn inside<T: Send>(
+        &self,
+        endpoint: impl Into<Endpoint>,
+        work: impl FnOnce() -> T + Send,
+    ) -> io::Result<T> {
         let namespace = &self.site(endpoint.into()).namespace;
         namespace::on_own_thread(|| namespace::enter_network(namespace).map(|()| work()))?
     }
@@ -205,7 +213,12 @@ impl Network {
 
     /// Sends a datagram from inside `from`'s network to a socket inside `to`'s and waits for it. It crosses the switch as
     /// any other packet does, and no node's process is involved.
-    pub fn probe(&self, from: impl Into<Endpoint>, to: impl Into<Endpoint>, wait: Duration) -> io::Result<bool> {
+    pub fn probe(
+        &self,
+        from: impl Into<Endpoint>,
+        to: impl Into<Endpoint>,
+        wait: Duration,
+    ) -> io::Result<bool> {
         let (from, to) = (from.into(), to.into());
         let token = self.inner.probes.fetch_add(1, Ordering::Relaxed).to_ne_bytes();
         let receiver = self.open_udp(to)?;
@@ -282,7 +295,12 @@ impl Drop for Inner {
 
 /// Makes an endpoint's interface. On a thread of its own, which moves into the new namespace of a node; the harness is
 /// connected where it is.
-fn connect(tun: &Path, endpoint: Endpoint, address: Ipv4Addr, mtu: u16) -> Result<(File, OwnedFd), StepError> {
+fn connect(
+    tun: &Path,
+    endpoint: Endpoint,
+    address: Ipv4Addr,
+    mtu: u16,
+) -> Result<(File, OwnedFd), StepError> {
     match endpoint {
         Endpoint::Node(_) => namespace::unshare_network()?,
         Endpoint::Harness => {}

@@ -129,7 +129,8 @@ pub(super) fn enter_as(tiers: &[Tier], request: &Request) -> Result<Sandbox, San
     // Only to see that it opens: better an error now than when a cluster is half built.
     interface::open_tun(&request.tun)?;
     // Before unsharing, because a socket belongs to the network namespace it was made in.
-    let host_listeners = request.host_listeners.iter().map(|&address| listen(address)).collect::<Result<_, _>>()?;
+    let host_listeners =
+        request.host_listeners.iter().map(|&address| listen(address)).collect::<Result<_, _>>()?;
     // A copy of what is buffered would be written again by each process.
     let _ = io::stdout().flush();
     let tier = unshare(tiers)?;
@@ -198,7 +199,7 @@ fn unshare(tiers: &[Tier]) -> Result<Tier, StepError> {
     Err(refusal.expect("there is a tier to try"))
 }
 
-fn single_threaded() -> Result<(), SandboxError> {
+pub(super) fn single_threaded() -> Result<(), SandboxError> {
     // Where it cannot be read, the kernel's refusal of a user namespace has to do.
     let threads = fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
     if threads == 1 { Ok(()) } else { Err(SandboxError::Threads(threads)) }

@@ -110,7 +110,9 @@ impl StepError {
             | Step::OpenTun
             | Step::ConfigureInterface
             | Step::QueueLength
-            | Step::StartSwitch => "`harness doctor` tries every step and says which one this machine refuses",
+            | Step::StartSwitch => {
+                "`harness doctor` tries every step and says which one this machine refuses"
+            }
         }
     }
 }
