@@ -1,0 +1,340 @@
+//! Messages between nodes over TCP.
+//!
+//! The rule: sending never waits. Raft tolerates the loss of any message, so a message that cannot go now is
+//! dropped and counted; one that was kept until a partition heals would only delay the newer ones behind it.
+//!
+//! Each node opens one connection to each peer and only sends on it; what it receives comes over the peer's
+//! connection. A connection begins with a [`Hello`], so that a node of another cluster, another version, or one
+//! that was given a wrong address is turned away instead of being misunderstood. Then come [`Envelope`]s.
+//!
+//! ```text
+//! frame   0  u32 length of what follows, little-endian      4  postcard of a Hello (the first) or an Envelope
+//! ```
+//!
+//! A cut link leaves a connection that looks alive. The kernel gives it up when sent data stays unacknowledged
+//! for [`unacknowledged_max`], and from then on a new connection is tried about once a second, so that nodes
+//! find each other soon after a heal instead of after a retransmission that has backed off to minutes.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use rand::RngExt;
+use rand_pcg::Pcg64;
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+
+use crate::raft::{Envelope, NodeId};
+
+/// The version of frames and messages.
+const FORMAT: u32 = 1;
+/// Messages that wait for one peer. Beyond, the newest is dropped: the peer needs the older ones first.
+const QUEUE_MESSAGES_MAX: usize = 1024;
+/// Received messages that wait for the node. Beyond, connections are not read, and TCP slows the peers.
+const RECEIVED_MESSAGES_MAX: usize = 1024;
+/// A longer frame is not ours. Far above the largest `Append`: its entries are bounded in number and each came
+/// in a request of bounded size.
+const FRAME_BYTES_MAX: usize = 256 << 20;
+/// What is written at once when many messages wait.
+const WRITE_BYTES: usize = 256 << 10;
+/// How long a connection may take to be made. The kernel repeats a lost SYN only after a second: a new attempt
+/// is as good.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a new connection may take to say who it is.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
+/// The waits between refused attempts double from the first to the second.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
+
+/// The first frame of a connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Hello {
+    format: u32,
+    cluster: u64,
+    from: NodeId,
+    to: NodeId,
+}
+
+/// Who a node is, among whom.
+#[derive(Clone, Debug)]
+pub struct Membership {
+    /// This node.
+    pub id: NodeId,
+    /// Where each node listens for its peers, this node included.
+    pub peers: BTreeMap<NodeId, SocketAddr>,
+    /// The same in all nodes of a cluster.
+    pub cluster: u64,
+}
+
+/// The connections of one node. Dropping it closes them.
+#[derive(Debug)]
+pub struct Transport {
+    peers: BTreeMap<NodeId, Peer>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Peer {
+    queue: mpsc::Sender<Envelope>,
+    dropped: u64,
+}
+
+/// Sent data that stays unacknowledged for longer than this means that the link is cut. Two election timeouts:
+/// a link that is only slow enough for that has lost its leader anyway.
+#[must_use]
+pub fn unacknowledged_max(election_timeout: Duration) -> Duration {
+    (2 * election_timeout).max(Duration::from_secs(2))
+}
+
+impl Transport {
+    /// Starts to listen and to connect; received messages come out of the queue.
+    #[must_use]
+    pub fn start(
+        membership: &Membership,
+        listener: TcpListener,
+        election_timeout: Duration,
+        rng: &mut Pcg64,
+    ) -> (Self, mpsc::Receiver<Envelope>) {
+        let (received, receiver) = mpsc::channel(RECEIVED_MESSAGES_MAX);
+        let mut tasks = vec![tokio::spawn(accept(listener, membership.clone(), received))];
+        let mut peers = BTreeMap::new();
+        for (&to, &address) in membership.peers.iter().filter(|(id, _)| **id != membership.id) {
+            let (queue, waiting) = mpsc::channel(QUEUE_MESSAGES_MAX);
+            let hello = Hello { format: FORMAT, cluster: membership.cluster, from: membership.id, to };
+            let sender = Sender {
+                hello,
+                address,
+                unacknowledged_max: unacknowledged_max(election_timeout),
+                waiting,
+                // Without it, nodes that lost each other at one moment would try again at one moment.
+                backoff_scale: rng.random_range(0.8..1.2),
+            };
+            tasks.push(tokio::spawn(sender.run()));
+            peers.insert(to, Peer { queue, dropped: 0 });
+        }
+        (Self { peers, tasks }, receiver)
+    }
+
+    /// Sends a message if that is possible without waiting.
+    pub fn send(&mut self, envelope: Envelope) {
+        let to = envelope.to;
+        let peer = self.peers.get_mut(&to).expect("the protocol sends to members only, and not to itself");
+        if peer.queue.try_send(envelope).is_err() {
+            peer.dropped += 1;
+            // The 1st, 2nd, 4th, 8th, …: enough to notice, too few to fill a disk.
+            if peer.dropped.is_power_of_two() {
+                tracing::warn!("messages to n{to} come faster than they go: {} dropped so far", peer.dropped);
+            }
+        }
+    }
+}
+
+impl Drop for Transport {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+/// The connection to one peer, over and over.
+struct Sender {
+    hello: Hello,
+    address: SocketAddr,
+    unacknowledged_max: Duration,
+    waiting: mpsc::Receiver<Envelope>,
+    backoff_scale: f64,
+}
+
+impl Sender {
+    async fn run(mut self) {
+        let to = self.hello.to;
+        let mut refusals = 0;
+        // A peer that is away for long is one line in the log, not one for each attempt.
+        let mut away = false;
+        loop {
+            let reason = match self.connect().await {
+                Ok(stream) => {
+                    if away {
+                        tracing::info!("connected to n{to} again");
+                    }
+                    (refusals, away) = (0, false);
+                    match self.converse(stream).await {
+                        Ok(()) => return,
+                        Err(error) => error,
+                    }
+                }
+                Err(error) => {
+                    // A timeout was waiting enough.
+                    if error.kind() != io::ErrorKind::TimedOut {
+                        let backoff = BACKOFF.1.min(BACKOFF.0 * 2_u32.saturating_pow(refusals));
+                        refusals += 1;
+                        sleep(backoff.mul_f64(self.backoff_scale)).await;
+                    }
+                    error
+                }
+            };
+            if !away {
+                tracing::info!("no connection to n{to} at {}: {reason}; trying again", self.address);
+                away = true;
+            }
+            // What waited meanwhile is history: the protocol has repeated, or will repeat, what still matters.
+            while self.waiting.try_recv().is_ok() {}
+        }
+    }
+
+    async fn connect(&self) -> io::Result<TcpStream> {
+        let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect(self.address))
+            .await
+            .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no answer"))??;
+        stream.set_nodelay(true)?;
+        let milliseconds = u32::try_from(self.unacknowledged_max.as_millis()).unwrap_or(u32::MAX);
+        nix::sys::socket::setsockopt(&stream, nix::sys::socket::sockopt::TcpUserTimeout, &milliseconds)?;
+        Ok(stream)
+    }
+
+    /// Sends what waits until the connection breaks, or, without an error, until the node stops.
+    async fn converse(&mut self, mut stream: TcpStream) -> io::Result<()> {
+        let (mut reader, mut writer) = stream.split();
+        let mut buffer = Vec::new();
+        encode(&self.hello, &mut buffer);
+        let mut end = [0];
+        loop {
+            let mut rest = buffer.as_slice();
+            while !rest.is_empty() {
+                // A peer that is paused takes nothing once its buffer is full, and that is no error to the kernel.
+                let written = timeout(self.unacknowledged_max, writer.write(rest))
+                    .await
+                    .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the peer does not read"))??;
+                rest = &rest[written..];
+            }
+            buffer.clear();
+            tokio::select! {
+                envelope = self.waiting.recv() => match envelope {
+                    Some(envelope) => encode(&envelope, &mut buffer),
+                    None => return Ok(()),
+                },
+                // The peer never sends here, so this ends only with the connection: how a kill is noticed at once.
+                _ = reader.read(&mut end) => {
+                    return Err(io::Error::new(io::ErrorKind::ConnectionReset, "closed by the peer"));
+                }
+            }
+            while buffer.len() < WRITE_BYTES
+                && let Ok(envelope) = self.waiting.try_recv()
+            {
+                encode(&envelope, &mut buffer);
+            }
+        }
+    }
+}
+
+fn encode<T: Serialize>(value: &T, buffer: &mut Vec<u8>) {
+    let frame = buffer.len();
+    buffer.extend_from_slice(&[0; 4]);
+    *buffer = postcard::to_extend(value, std::mem::take(buffer)).expect("messages encode into memory");
+    let length = u32::try_from(buffer.len() - frame - 4).expect("a message is far smaller than 4 GiB");
+    buffer[frame..frame + 4].copy_from_slice(&length.to_le_bytes());
+}
+
+async fn accept(listener: TcpListener, membership: Membership, received: mpsc::Sender<Envelope>) {
+    // The connection from each peer. A newer one replaces it: the peer has given the older one up, and what is
+    // still in that one is out of date.
+    let mut connections: BTreeMap<NodeId, JoinHandle<()>> = BTreeMap::new();
+    let (greeted, mut greetings) = mpsc::channel::<(NodeId, TcpStream)>(16);
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, address)) => {
+                    tokio::spawn(greet(stream, address, membership.clone(), greeted.clone()));
+                }
+                Err(error) => {
+                    // Out of file descriptors, for instance: without a wait this loop would spin.
+                    tracing::warn!("accept a peer's connection: {error}");
+                    sleep(BACKOFF.0).await;
+                }
+            },
+            Some((from, stream)) = greetings.recv() => {
+                let received = received.clone();
+                let to = membership.id;
+                let connection = tokio::spawn(async move {
+                    if let Err(error) = listen(stream, from, to, &received).await {
+                        tracing::info!("connection from n{from} ended: {error}");
+                    }
+                });
+                if let Some(older) = connections.insert(from, connection) {
+                    older.abort();
+                }
+            }
+        }
+    }
+}
+
+async fn greet(
+    mut stream: TcpStream,
+    address: SocketAddr,
+    membership: Membership,
+    greeted: mpsc::Sender<(NodeId, TcpStream)>,
+) {
+    match timeout(HELLO_TIMEOUT, read_hello(&mut stream, &membership)).await {
+        Ok(Ok(from)) => {
+            // The node is stopping if nobody listens.
+            let _ = greeted.send((from, stream)).await;
+        }
+        Ok(Err(error)) => tracing::warn!("turned away a connection from {address}: {error}"),
+        Err(_) => tracing::warn!("turned away a connection from {address}: it did not say who it is"),
+    }
+}
+
+async fn read_hello(stream: &mut TcpStream, membership: &Membership) -> io::Result<NodeId> {
+    // Read before anything is believed: a stray client must not make us allocate what it pleases.
+    const HELLO_BYTES_MAX: usize = 64;
+    let bytes = read_frame(stream, HELLO_BYTES_MAX).await?;
+    let hello: Hello = postcard::from_bytes(&bytes).map_err(invalid)?;
+    let Hello { format, cluster, from, to } = hello;
+    if format != FORMAT {
+        return Err(invalid(format!("n{from} speaks format version {format}, this node version {FORMAT}")));
+    }
+    if cluster != membership.cluster {
+        return Err(invalid(format!("n{from} was started with other --peers")));
+    }
+    if to != membership.id || from == to || !membership.peers.contains_key(&from) {
+        return Err(invalid(format!("n{from} looks for n{to}, this is n{}", membership.id)));
+    }
+    Ok(from)
+}
+
+async fn listen(
+    mut stream: TcpStream,
+    from: NodeId,
+    to: NodeId,
+    received: &mpsc::Sender<Envelope>,
+) -> io::Result<()> {
+    loop {
+        let bytes = read_frame(&mut stream, FRAME_BYTES_MAX).await?;
+        let envelope: Envelope = postcard::from_bytes(&bytes).map_err(invalid)?;
+        if (envelope.from, envelope.to) != (from, to) {
+            return Err(invalid(format!("a message from n{} to n{}", envelope.from, envelope.to)));
+        }
+        if received.send(envelope).await.is_err() {
+            return Ok(());
+        }
+    }
+}
+
+async fn read_frame(stream: &mut TcpStream, bytes_max: usize) -> io::Result<Vec<u8>> {
+    let length = stream.read_u32_le().await? as usize;
+    if length > bytes_max {
+        return Err(invalid(format!("a frame of {length} bytes, the limit is {bytes_max}")));
+    }
+    let mut bytes = vec![0; length];
+    stream.read_exact(&mut bytes).await?;
+    Ok(bytes)
+}
+
+fn invalid(error: impl ToString) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error.to_string())
+}
