@@ -47,6 +47,6 @@ impl Checker for Crashes {
             crashes.truncate(ANOMALIES_MAX);
             Finding::from_anomalies(self, crashes, "no node died by itself")
         };
-        finding.with_checked("deaths", deaths)
+        finding.with_checked("deaths", deaths as u64)
     }
 }

@@ -159,8 +159,8 @@ impl Finding {
     }
 
     /// Adds how much of something was looked at.
-    pub(crate) fn with_checked(mut self, what: &str, count: usize) -> Finding {
-        self.checked.insert(what.to_owned(), count as u64);
+    pub(crate) fn with_checked(mut self, what: &str, count: u64) -> Finding {
+        self.checked.insert(what.to_owned(), count);
         self
     }
 }
@@ -173,7 +173,11 @@ pub(crate) fn seconds(time: crate::history::Time) -> String {
     format!("{}.{:03} s", time / 1_000_000_000, time / 1_000_000 % 1_000)
 }
 
-/// A number and its noun: `1 leader`, `2 leaders`.
+/// A number and its noun: `1 leader`, `2 leaders`, `3 entries`.
 pub(crate) fn count(number: usize, noun: &str) -> String {
-    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+    match (number, noun.strip_suffix('y')) {
+        (1, _) => format!("1 {noun}"),
+        (_, Some(stem)) if !stem.ends_with(['a', 'e', 'o', 'u']) => format!("{number} {stem}ies"),
+        _ => format!("{number} {noun}s"),
+    }
 }

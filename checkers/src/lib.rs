@@ -4,21 +4,39 @@
 //! evidence and the same [`Budget`] give the same finding, on the day of the run and years later. The formats
 //! of the evidence are specified in `HISTORY.md`.
 
+mod coverage;
 mod crashes;
 mod evidence;
 pub mod finding;
 pub mod history;
 mod json;
+pub mod linearizable;
+pub mod model;
+pub mod raft;
+mod recovery;
 mod summary;
 pub mod trace;
 
+pub use coverage::Coverage;
 pub use crashes::Crashes;
 pub use evidence::{Evidence, Expectations, ExpectedFault};
 pub use finding::{Anomaly, Budget, Checker, EventRef, Finding, Verdict, check, verdict};
 pub use history::History;
 pub use json::{Malformed, Warning};
+pub use linearizable::Linearizable;
+pub use recovery::Recovery;
 pub use summary::{FaultCounts, OperationCounts, Summary};
 pub use trace::Trace;
 
 /// Every checker, in the order shown by `harness list`.
-pub const CHECKERS: &[&dyn Checker] = &[&Crashes];
+pub const CHECKERS: &[&dyn Checker] = &[
+    &Linearizable,
+    &raft::ElectionSafety,
+    &raft::LogMatching,
+    &raft::StateMachineSafety,
+    &raft::DurableVotes,
+    &raft::LeaderCompleteness,
+    &Recovery,
+    &Crashes,
+    &Coverage,
+];

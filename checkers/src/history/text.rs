@@ -109,22 +109,22 @@ enum EventLine<'a> {
 
 impl<'a> From<&'a Event> for EventLine<'a> {
     fn from(event: &'a Event) -> Self {
-        match event {
-            &Event::Invoke { time, process, node, ref op } => {
+        match *event {
+            Event::Invoke { time, process, node, ref op } => {
                 EventLine::Invoke { time, r#type: "invoke", process, node, op }
             }
-            &Event::Complete { time, process, ref completion } => match completion {
+            Event::Complete { time, process, ref completion } => match completion {
                 Completion::Ok(reply) => EventLine::Ok { time, r#type: "ok", process, reply },
                 Completion::Fail { reason } => EventLine::NotOk { time, r#type: "fail", process, reason },
                 Completion::Info { reason } => EventLine::NotOk { time, r#type: "info", process, reason },
             },
-            &Event::Fault { time, ref fault, phase, ref nodes, ref receipt } => {
+            Event::Fault { time, ref fault, phase, ref nodes, ref receipt } => {
                 EventLine::Fault { time, r#type: "fault", fault, phase, nodes, receipt }
             }
-            &Event::Death { time, node, ref status, crash, ref log } => {
+            Event::Death { time, node, ref status, crash, ref log } => {
                 EventLine::Death { time, r#type: "death", node, status, crash, log }
             }
-            &Event::Phase { time, phase } => EventLine::Phase { time, r#type: "phase", phase },
+            Event::Phase { time, phase } => EventLine::Phase { time, r#type: "phase", phase },
         }
     }
 }

@@ -1,0 +1,96 @@
+//! Coverage: a run that exercised too little proves too little.
+//!
+//! A cluster that answers nothing breaks no rule, and a fault that missed hurt nobody. Such a run is unknown,
+//! with what it lacked; it is never valid.
+
+use crate::evidence::Evidence;
+use crate::finding::{Anomaly, Budget, Checker, Finding, Verdict};
+use crate::history::Phase;
+use crate::summary::{FaultCounts, Summary};
+
+/// Enough happened for the other verdicts to mean something.
+pub struct Coverage;
+
+impl Checker for Coverage {
+    fn name(&self) -> &'static str {
+        "coverage"
+    }
+
+    fn about(&self) -> &'static str {
+        "operations of each kind succeeded, each fault was installed, and the run reached its end"
+    }
+
+    fn check(&self, evidence: &Evidence, _budget: Budget) -> Finding {
+        let summary = Summary::of(evidence);
+        let expected = &evidence.expectations;
+        let history = &evidence.history;
+        let mut lacks = Vec::new();
+
+        for &kind in &expected.operation_kinds {
+            let succeeded = |operation: &&crate::history::Operation| operation.reply().is_some();
+            let mut of_kind = history.operations().iter().filter(|operation| operation.op.kind() == kind);
+            if !of_kind.any(|operation| succeeded(&operation)) {
+                lacks.push(format!("no {kind} succeeded"));
+            }
+        }
+        if summary.operations.ok < expected.ok_operations_min {
+            lacks.push(format!(
+                "{} operations succeeded, {} were needed",
+                summary.operations.ok, expected.ok_operations_min
+            ));
+        }
+        for fault in &expected.faults {
+            let nothing = FaultCounts { name: fault.name.clone(), ..FaultCounts::default() };
+            let counts = summary.faults.iter().find(|counts| counts.name == fault.name).unwrap_or(&nothing);
+            if counts.installed < fault.times {
+                lacks.push(format!(
+                    "fault {} was installed {} times, {} were needed ({} skipped, {} indeterminate)",
+                    fault.name, counts.installed, fault.times, counts.skipped, counts.indeterminate
+                ));
+            }
+        }
+        if expected.complete && history.phase_start(Phase::End).is_none() {
+            lacks.push("the run was cut short".to_owned());
+        }
+
+        let exercised = exercised(&summary);
+        if lacks.is_empty() {
+            return with_counts(Finding::new(self, Verdict::Valid, exercised.join(", ")), &summary);
+        }
+        let finding = Finding::new(self, Verdict::Unknown, lacks.join("; "));
+        let anomaly =
+            Anomaly { title: "what the run did exercise".to_owned(), text: exercised, events: Vec::new() };
+        with_counts(Finding { anomalies: vec![anomaly], ..finding }, &summary)
+    }
+}
+
+/// What happened, in the words of a report.
+fn exercised(summary: &Summary) -> Vec<String> {
+    let operations = summary.operations;
+    let mut lines = vec![
+        format!(
+            "{} operations ({} ok, {} fail, {} info)",
+            operations.ok + operations.fail + operations.info,
+            operations.ok,
+            operations.fail,
+            operations.info
+        ),
+        format!("{} leader changes up to term {}", summary.leader_changes, summary.terms),
+    ];
+    for fault in &summary.faults {
+        let mut line = format!("{} installed {} times", fault.name, fault.installed);
+        if fault.skipped + fault.indeterminate > 0 {
+            line.push_str(&format!(" ({} skipped, {} indeterminate)", fault.skipped, fault.indeterminate));
+        }
+        lines.push(line);
+    }
+    lines
+}
+
+fn with_counts(finding: Finding, summary: &Summary) -> Finding {
+    let installed: u64 = summary.faults.iter().map(|fault| fault.installed).sum();
+    finding
+        .with_checked("ok operations", summary.operations.ok)
+        .with_checked("faults installed", installed)
+        .with_checked("leader changes", summary.leader_changes)
+}

@@ -1,0 +1,217 @@
+//! Linearizability: each operation seems to happen at one moment between its invocation and its completion.
+//!
+//! The property is local, so each key is judged by itself, on all cores. A valid verdict rests on an order
+//! that was replayed against the model, an invalid one on a small core that was searched a second time by
+//! simpler means. If either contradicts the search, the checker is wrong and says so by a panic: a verdict
+//! that cannot be trusted must not look like one that can.
+
+mod explain;
+mod search;
+mod shrink;
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+pub use search::{Call, Outcome, Reductions, Searched, drop_unobservable, replay, search};
+pub use shrink::shrink;
+
+use crate::evidence::Evidence;
+use crate::finding::{ANOMALIES_MAX, Anomaly, Budget, Checker, Finding, Verdict, count, seconds};
+use crate::history::{History, Operation};
+use crate::model::{Model, Register};
+
+/// What was found about one object.
+#[derive(Clone, Debug)]
+pub enum Judgement<M: Model> {
+    /// An order was found and replayed.
+    Linearizable,
+    /// There is none, and this core of the calls proves it.
+    NotLinearizable(Vec<Call<M>>),
+    /// The budget ended first.
+    Unknown {
+        /// The configurations tried.
+        configurations: u64,
+        /// The ids of the calls in the longest order found.
+        ordered: Vec<usize>,
+    },
+}
+
+/// Judges the calls of one object.
+pub fn judge<M: Model>(initial: &M, mut calls: Vec<Call<M>>, budget: Budget) -> Judgement<M> {
+    drop_unobservable(&mut calls);
+    let Searched { outcome, configurations } = search(initial, &calls, budget, Reductions::All);
+    match outcome {
+        Outcome::Linearizable(order) => {
+            assert!(replay(initial, &calls, &order), "an order that the search found can be replayed");
+            Judgement::Linearizable
+        }
+        Outcome::NotLinearizable(_) => {
+            let core = shrink(initial, &calls, budget);
+            let second = search(initial, &core, budget, Reductions::None).outcome;
+            assert!(
+                !matches!(second, Outcome::Linearizable(_)),
+                "a search without reductions finds no order either"
+            );
+            Judgement::NotLinearizable(core)
+        }
+        Outcome::OutOfBudget(longest) => Judgement::Unknown {
+            configurations,
+            ordered: longest.into_iter().map(|position| calls[position].id).collect(),
+        },
+    }
+}
+
+/// The checker over the register model.
+pub struct Linearizable;
+
+impl Checker for Linearizable {
+    fn name(&self) -> &'static str {
+        "linearizable"
+    }
+
+    fn about(&self) -> &'static str {
+        "each key behaves like one register on which operations happen one at a time, in real-time order"
+    }
+
+    fn check(&self, evidence: &Evidence, budget: Budget) -> Finding {
+        let history = &evidence.history;
+        let mut keys: BTreeMap<&str, Vec<&Operation>> = BTreeMap::new();
+        for operation in history.operations() {
+            keys.entry(operation.op.key()).or_default().push(operation);
+        }
+        let keys: Vec<(&str, Vec<&Operation>)> = keys.into_iter().collect();
+        let judged = in_parallel(&keys, |(key, operations)| judge_key(history, key, operations, budget));
+
+        let mut illegal = Vec::new();
+        let mut undecided = Vec::new();
+        for result in judged {
+            match result {
+                KeyResult::Linearizable => {}
+                KeyResult::NotLinearizable(anomaly) => illegal.push(anomaly),
+                KeyResult::Unknown(anomaly) => undecided.push(anomaly),
+            }
+        }
+        let checked = history.operations().len();
+        let finding = if checked == 0 {
+            Finding::new(self, Verdict::Unknown, "the history has no operations")
+        } else if illegal.is_empty() && !undecided.is_empty() {
+            let summary = format!("{} undecided: {}", count(undecided.len(), "key"), undecided[0].text[0]);
+            undecided.truncate(ANOMALIES_MAX);
+            Finding { anomalies: undecided, ..Finding::new(self, Verdict::Unknown, summary) }
+        } else {
+            let valid = format!(
+                "an order explains all {} on {}",
+                count(checked, "operation"),
+                count(keys.len(), "key")
+            );
+            let more = illegal.len().saturating_sub(ANOMALIES_MAX);
+            illegal.truncate(ANOMALIES_MAX);
+            let mut finding = Finding::from_anomalies(self, illegal, valid);
+            if more > 0 {
+                finding.summary.push_str(&format!(", {more} of them not listed"));
+            }
+            finding
+        };
+        finding.with_checked("operations", checked as u64).with_checked("keys", keys.len() as u64)
+    }
+}
+
+enum KeyResult {
+    Linearizable,
+    NotLinearizable(Anomaly),
+    Unknown(Anomaly),
+}
+
+fn judge_key(history: &History, key: &str, operations: &[&Operation], budget: Budget) -> KeyResult {
+    match judge(&Register::default(), calls(operations), budget) {
+        Judgement::Linearizable => KeyResult::Linearizable,
+        Judgement::NotLinearizable(core) => {
+            KeyResult::NotLinearizable(explain::explain(history, key, operations, &core))
+        }
+        Judgement::Unknown { configurations, ordered } => {
+            KeyResult::Unknown(undecided(history, key, operations, configurations, &ordered))
+        }
+    }
+}
+
+/// The operations as calls whose ids are their positions. Those that failed had no effect and are left out.
+fn calls(operations: &[&Operation]) -> Vec<Call<Register>> {
+    let call = |(id, operation): (usize, &&Operation)| {
+        let ret = operation.reply().cloned();
+        // An `info` is stamped when the client gave up; the operation itself may happen at any later time.
+        let returned = if ret.is_some() { operation.completed_at } else { None };
+        Call { id, op: operation.op.clone(), ret, invoked: operation.invoked_at, returned }
+    };
+    operations.iter().enumerate().filter(|(_, operation)| !operation.failed()).map(call).collect()
+}
+
+/// Says where the search was stuck and what would make the key decidable.
+fn undecided(
+    history: &History,
+    key: &str,
+    operations: &[&Operation],
+    configurations: u64,
+    ordered: &[usize],
+) -> Anomaly {
+    let mut is_ordered = vec![false; operations.len()];
+    for &position in ordered {
+        is_ordered[position] = true;
+    }
+    let completed = operations.iter().filter(|operation| operation.reply().is_some()).count();
+    let open = operations.iter().filter(|op| op.reply().is_none() && !op.failed()).count();
+    let stuck = operations
+        .iter()
+        .zip(&is_ordered)
+        .filter(|(operation, ordered)| operation.reply().is_some() && !**ordered)
+        .map(|(operation, _)| operation)
+        .min_by_key(|operation| operation.completed_at);
+    let mut text = vec![format!("key {key} was not decided after {configurations} configurations")];
+    let mut events = Vec::new();
+    if let Some(operation) = stuck {
+        let end = operation.completed_at.unwrap_or(operation.invoked_at);
+        let concurrent = operations
+            .iter()
+            .filter(|other| other.invoked_at <= end && other.completed_at >= Some(operation.invoked_at));
+        text.push(format!(
+            "the search is stuck between {} and {}, where {} are open at once",
+            seconds(operation.invoked_at),
+            seconds(end),
+            count(concurrent.count(), "operation"),
+        ));
+        events.push(history.locate(operation.invoke_event));
+    }
+    text.push(format!("the key has {completed} completed operations and {open} that never returned"));
+    text.push(
+        "a larger budget, fewer clients a key, shorter histories a key or fewer time-outs make it decidable"
+            .to_owned(),
+    );
+    Anomaly { title: "undecided".to_owned(), text, events }
+}
+
+/// Applies `work` to each item on as many threads as there are cores; the results are in the order of the
+/// items, whoever was faster.
+fn in_parallel<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(items.len());
+    let upcoming = AtomicUsize::new(0);
+    let results: Vec<Mutex<Option<R>>> = items.iter().map(|_| Mutex::new(None)).collect();
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let index = upcoming.fetch_add(1, Ordering::Relaxed);
+                    let Some(item) = items.get(index) else { return };
+                    let result = work(item);
+                    *results[index].lock().expect("no thread panics while it holds a result") = Some(result);
+                }
+            });
+        }
+    });
+    results
+        .into_iter()
+        .map(|slot| {
+            let result = slot.into_inner().expect("no thread panics while it holds a result");
+            result.expect("every item was taken by one thread")
+        })
+        .collect()
+}

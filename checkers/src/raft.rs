@@ -1,0 +1,69 @@
+//! Raft's safety properties (Figure 3 of the paper) and the promises they rest on, judged from traces.
+//!
+//! Every checker looks at all nodes and at all their lives together: a property that only holds between two
+//! restarts does not hold.
+
+mod durable_votes;
+mod election_safety;
+mod leader_completeness;
+mod log_matching;
+mod log_view;
+mod state_machine_safety;
+
+pub use durable_votes::DurableVotes;
+pub use election_safety::ElectionSafety;
+pub use leader_completeness::LeaderCompleteness;
+pub use log_matching::LogMatching;
+pub use state_machine_safety::StateMachineSafety;
+
+use crate::evidence::Evidence;
+use crate::finding::{ANOMALIES_MAX, Anomaly, Checker, Finding, Verdict, count};
+use crate::trace::{Place, Trace, TraceEvent};
+
+/// All events of all nodes, node by node.
+fn events(evidence: &Evidence) -> impl Iterator<Item = (Place<'_>, &TraceEvent)> {
+    evidence.traces.iter().flat_map(Trace::events)
+}
+
+/// Nothing can be said about nodes that told nothing.
+fn without_traces(checker: &dyn Checker, evidence: &Evidence) -> Option<Finding> {
+    let told = |trace: &&Trace| !trace.lines().is_empty();
+    let told = evidence.traces.iter().filter(told).count();
+    (told == 0).then(|| Finding::new(checker, Verdict::Unknown, "no node left a trace"))
+}
+
+/// When and where an event happened, for a reader: `n2 at 1.204 s`.
+fn when(evidence: &Evidence, place: Place<'_>) -> String {
+    let time = place.at_ns().saturating_sub(evidence.history.header().origin_ns);
+    format!("{} at {}", place.node(), crate::finding::seconds(time))
+}
+
+/// The anomalies of one checker, up to the number that a finding lists.
+struct Anomalies {
+    listed: Vec<Anomaly>,
+    found: usize,
+}
+
+impl Anomalies {
+    fn new() -> Self {
+        Anomalies { listed: Vec::new(), found: 0 }
+    }
+
+    /// `text` is only built if it is going to be listed: a broken log has an anomaly for every entry.
+    fn add(&mut self, title: &str, places: &[Place<'_>], text: impl FnOnce() -> Vec<String>) {
+        self.found += 1;
+        if self.listed.len() < ANOMALIES_MAX {
+            let events = places.iter().map(Place::locate).collect();
+            self.listed.push(Anomaly { title: title.to_owned(), text: text(), events });
+        }
+    }
+
+    fn finding(self, checker: &dyn Checker, valid: String) -> Finding {
+        let unlisted = self.found - self.listed.len();
+        let mut finding = Finding::from_anomalies(checker, self.listed, valid);
+        if unlisted > 0 {
+            finding.summary.push_str(&format!(", {} not listed", count(unlisted, "more anomaly")));
+        }
+        finding
+    }
+}
