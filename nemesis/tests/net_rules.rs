@@ -94,10 +94,19 @@ fn flow(network: &Network, count: u32, gap: Duration, bytes: usize) -> Vec<Arriv
 }
 
 /// The same with something else done meanwhile.
-fn flow_while(network: &Network, count: u32, gap: Duration, bytes: usize, meanwhile: impl FnOnce()) -> Vec<Arrival> {
+fn flow_while(
+    network: &Network,
+    count: u32,
+    gap: Duration,
+    bytes: usize,
+    meanwhile: impl FnOnce(),
+) -> Vec<Arrival> {
     let open = |node: NodeId| {
         let address = network.address(node);
-        network.inside(node, || UdpSocket::bind((address, 0))).flatten().expect("a socket opens in the namespace")
+        network
+            .inside(node, || UdpSocket::bind((address, 0)))
+            .flatten()
+            .expect("a socket opens in the namespace")
     };
     let (sender, receiver) = (open(N1), open(N2));
     sender.connect(receiver.local_addr().expect("it is bound")).expect("a datagram socket connects");
@@ -154,11 +163,8 @@ fn receive(receiver: &UdpSocket, began: Instant, all_sent: &AtomicBool) -> Vec<A
 
 /// What the counters say is on its way.
 fn in_flight(counters: &LinkCounters) -> u64 {
-    let fates = counters.delivered
-        + counters.blocked
-        + counters.lost
-        + counters.overflowed
-        + counters.write_errors;
+    let fates =
+        counters.delivered + counters.blocked + counters.lost + counters.overflowed + counters.write_errors;
     counters.seen + counters.duplicated - fates
 }
 
@@ -370,7 +376,8 @@ fn transfer(network: &Network, bytes: usize) {
     let target = listener.local_addr().expect("it is bound");
     thread::scope(|scope| {
         scope.spawn(|| {
-            let mut stream = network.inside(N1, || TcpStream::connect(target)).flatten().expect("n1 connects");
+            let mut stream =
+                network.inside(N1, || TcpStream::connect(target)).flatten().expect("n1 connects");
             stream.write_all(&pattern).expect("n1 writes");
         });
         let (mut stream, _) = listener.accept().expect("n2 accepts");
@@ -437,13 +444,19 @@ fn a_capture_holds_what_was_sent(sandbox: &Sandbox) {
     let network = sandbox.network(&[N1, N2], options).expect("the temporary directory is writable");
     network.set(N1, N2, Rule::BLOCK);
     assert!(!arrives(&network, N1, N2, SILENCE));
-    eventually("the packet is in the file", ARRIVAL, || std::fs::metadata(&path).is_ok_and(|file| file.len() > 24));
+    eventually("the packet is in the file", ARRIVAL, || {
+        std::fs::metadata(&path).is_ok_and(|file| file.len() > 24)
+    });
     let state = network.capture().expect("a capture was asked for");
     assert_eq!((state.packets, state.left_out, state.error), (1, 0, None));
     let bytes = std::fs::read(&path).expect("the capture exists");
     std::fs::remove_file(&path).expect("the capture is ours");
     assert_eq!(bytes[..4], 0xa1b2_3c4d_u32.to_le_bytes());
-    assert_eq!(bytes[40 + 12..40 + 20], [10, 77, 0, 1, 10, 77, 0, 2], "source and destination of the first packet");
+    assert_eq!(
+        bytes[40 + 12..40 + 20],
+        [10, 77, 0, 1, 10, 77, 0, 2],
+        "source and destination of the first packet"
+    );
 }
 
 fn a_network_leaves_nothing_behind(sandbox: &Sandbox) {
@@ -468,7 +481,8 @@ fn nodes_without_an_address_are_refused(sandbox: &Sandbox) {
     let options = NetworkOptions { mtu: 100, ..NetworkOptions::default() };
     assert!(sandbox.network(&[N1], options).is_err());
     let network = network(sandbox);
-    let error = sandbox.network(&[N1], NetworkOptions::default()).err().expect("tun0 of the harness is in use");
+    let error =
+        sandbox.network(&[N1], NetworkOptions::default()).err().expect("tun0 of the harness is in use");
     assert!(error.help().contains("still holds tun0"), "{error}");
     drop(network);
 }

@@ -30,6 +30,7 @@ const CASES: &[Case<()>] = &[
     ("killing_pid_1_leaves_nothing", killing_pid_1_leaves_nothing),
     ("killing_the_inside_leaves_nothing", killing_the_inside_leaves_nothing),
     ("an_orderly_end_leaves_nothing", an_orderly_end_leaves_nothing),
+    ("orphans_are_reaped", orphans_are_reaped),
     ("two_sandboxes_do_not_meet", two_sandboxes_do_not_meet),
     ("the_inside_listens_on_the_host", the_inside_listens_on_the_host),
     ("a_taken_address_is_named_before_anything_starts", a_taken_address_is_named_before_anything_starts),
@@ -71,6 +72,7 @@ fn play(role: &OsString) -> i32 {
         "exit" => argument.parse().expect("a status"),
         "cluster" => cluster(&sandbox),
         "listen" => answer(&sandbox),
+        "orphan" => orphan(&sandbox),
         "network" => match sandbox.network(&[NodeId(1)], NetworkOptions::default()) {
             Ok(_) => 0,
             Err(error) => {
@@ -101,12 +103,28 @@ fn cluster(sandbox: &Sandbox) -> i32 {
     0
 }
 
+/// Leaves processes behind that end after their parent, and waits until pid 1 and we are alone.
+fn orphan(sandbox: &Sandbox) -> i32 {
+    let status = Command::new("sh").args(["-c", "for n in 1 2 3; do sleep 0.05 & done"]).status();
+    assert!(status.expect("a shell starts").success());
+    if sandbox.warnings.is_empty() {
+        // Zombies would be seen here too.
+        let pids = || {
+            let entries = fs::read_dir("/proc").expect("/proc is mounted").flatten();
+            entries
+                .filter(|entry| entry.file_name().to_str().is_some_and(|name| name.parse::<i32>().is_ok()))
+                .count()
+        };
+        eventually("only pid 1 and we are left", STARTED_WITHIN, || pids() == 2);
+    }
+    0
+}
+
 fn answer(sandbox: &Sandbox) -> i32 {
     println!("{}", sandbox.host_listeners[0].local_addr().expect("it is bound"));
     let (mut stream, _) = sandbox.host_listeners[0].accept().expect("the host connects");
-    // Only the sandbox has nothing but a `lo` of its own.
-    let interfaces = fs::read_to_string("/proc/self/net/dev").expect("/proc is mounted");
-    write!(stream, "{}", interfaces.lines().count() - 2).expect("the host reads");
+    let namespace = fs::read_link("/proc/self/ns/net").expect("/proc is mounted");
+    write!(stream, "{}", namespace.display()).expect("the host reads");
     0
 }
 
@@ -160,7 +178,8 @@ impl Started {
     }
 }
 
-/// All processes: pid, parent, start time.
+/// All processes: pid, parent, start time. One that has ended is gone, even if whoever inherited it has not asked for
+/// its status yet: the machine's init takes its time.
 fn processes() -> Vec<(i32, i32, String)> {
     let entries = fs::read_dir("/proc").expect("/proc is mounted").flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
@@ -168,7 +187,7 @@ fn processes() -> Vec<(i32, i32, String)> {
         // They end while we look.
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         let fields = stat[stat.rfind(')')? + 2..].split(' ').collect::<Vec<_>>();
-        Some((pid, fields[1].parse().ok()?, fields[19].to_owned()))
+        (fields[0] != "Z").then_some((pid, fields[1].parse().ok()?, fields[19].to_owned()))
     })
     .collect()
 }
@@ -196,7 +215,8 @@ fn tree(root: i32) -> BTreeSet<Process> {
 /// The namespaces that these processes have and we have not.
 fn namespaces(tree: &BTreeSet<Process>) -> BTreeSet<String> {
     let of = |pid: &str| {
-        let links = ["net", "mnt", "pid", "ipc", "uts"].map(|kind| fs::read_link(format!("/proc/{pid}/ns/{kind}")));
+        let links =
+            ["net", "mnt", "pid", "ipc", "uts"].map(|kind| fs::read_link(format!("/proc/{pid}/ns/{kind}")));
         links.into_iter().flatten().map(|link| link.to_string_lossy().into_owned()).collect::<BTreeSet<_>>()
     };
     let ours = of("self");
@@ -269,6 +289,10 @@ fn an_orderly_end_leaves_nothing((): &()) {
     assert_eq!(status.code(), Some(0));
 }
 
+fn orphans_are_reaped((): &()) {
+    assert_eq!(Started::role("orphan", "").end().0.code(), Some(0));
+}
+
 fn two_sandboxes_do_not_meet((): &()) {
     let mut clusters = [Started::role("cluster", ""), Started::role("cluster", "")];
     let spaces = clusters.each_mut().map(|started| {
@@ -285,10 +309,11 @@ fn two_sandboxes_do_not_meet((): &()) {
 fn the_inside_listens_on_the_host((): &()) {
     let mut started = Started::role("listen", "127.0.0.1:0");
     let mut stream = TcpStream::connect(started.line()).expect("it listens on the host");
-    let mut interfaces = String::new();
-    stream.read_to_string(&mut interfaces).expect("it answers");
-    // `lo` and, where the kernel makes some for every namespace, fallback tunnels; never the host's own devices.
-    assert!(!interfaces.is_empty());
+    let mut namespace = String::new();
+    stream.read_to_string(&mut namespace).expect("it answers");
+    let ours = fs::read_link("/proc/self/ns/net").expect("/proc is mounted");
+    assert!(namespace.starts_with("net:["), "{namespace}");
+    assert_ne!(namespace, ours.to_string_lossy(), "who answers on the host's address is inside");
     assert_eq!(started.end().0.code(), Some(0));
 }
 
@@ -303,7 +328,10 @@ fn a_taken_address_is_named_before_anything_starts((): &()) {
 fn a_missing_device_is_named_with_the_way_out((): &()) {
     let (status, text) = Started::with_tun("exit", "0", "/nonexistent/tun".into()).end();
     assert_eq!(status.code(), Some(255));
-    assert!(text.contains("failed to open the TUN device: No such file") && text.contains("--tun PATH"), "{text}");
+    assert!(
+        text.contains("failed to open the TUN device: No such file") && text.contains("--tun PATH"),
+        "{text}"
+    );
 }
 
 fn a_file_that_is_no_tun_device_is_named((): &()) {
@@ -336,5 +364,10 @@ fn the_doctor_agrees((): &()) {
 fn the_doctor_says_what_is_missing((): &()) {
     let report = doctor::probe("/nonexistent/tun".as_ref());
     assert_eq!(report.tier, None);
-    assert!(report.reasons().iter().any(|reason| reason.contains("tun device") && reason.contains("modprobe tun")));
+    assert!(
+        report
+            .reasons()
+            .iter()
+            .any(|reason| reason.contains("tun device") && reason.contains("modprobe tun"))
+    );
 }

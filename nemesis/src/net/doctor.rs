@@ -25,6 +25,9 @@ const ARRIVAL: Duration = Duration::from_secs(2);
 /// How long to wait for a packet that must not arrive.
 const SILENCE: Duration = Duration::from_millis(50);
 
+/// Of tiers that could be, and are not yet.
+const NOT_BUILT: &str = "not built: runs need tier A or B";
+
 /// What was found.
 #[derive(Clone, Debug)]
 pub struct Report {
@@ -37,7 +40,7 @@ pub struct Report {
 impl Report {
     /// Why there is no tier: what failed, with the ways out, a line each.
     pub fn reasons(&self) -> Vec<String> {
-        let failed = self.checks.iter().filter(|check| !check.ok);
+        let failed = self.checks.iter().filter(|check| !check.ok && check.detail != NOT_BUILT);
         failed
             .map(|check| {
                 let help = check.help.as_deref().map(|help| format!("; {help}")).unwrap_or_default();
@@ -96,9 +99,8 @@ pub fn probe(tun: &Path) -> Report {
         checks.push(proc_check(found));
         checks.push(capture_check(found));
     }
-    let not_built = "not built: runs need tier A or B";
-    checks.push(Check::bad("tier C, veth pairs", not_built, "see tier B"));
-    checks.push(Check::bad("tier D, loopback proxies", not_built, "see tier B"));
+    checks.push(Check::bad("tier C, veth pairs", NOT_BUILT, "see tier B"));
+    checks.push(Check::bad("tier D, loopback proxies", NOT_BUILT, "see tier B"));
     Report { tier, checks }
 }
 
@@ -118,7 +120,7 @@ struct Refused {
 }
 
 impl Refused {
-    fn new(error: impl ToString, help: &str) -> Self {
+    fn new(error: &impl ToString, help: &str) -> Self {
         Self { detail: error.to_string(), help: help.to_owned() }
     }
 }
@@ -128,7 +130,8 @@ type Outcome = Result<Found, Refused>;
 /// Builds and uses a sandbox in a child, which tells its outcome through a pipe.
 fn trial(tier: Tier, tun: &Path) -> Outcome {
     in_child(tier, tun).unwrap_or_else(|error| {
-        Err(Refused::new(format!("failed to try it in a child process: {error}"), "try again on a quieter machine"))
+        let detail = format!("failed to try it in a child process: {error}");
+        Err(Refused::new(&detail, "try again on a quieter machine"))
     })
 }
 
@@ -152,7 +155,8 @@ fn in_child(tier: Tier, tun: &Path) -> io::Result<Outcome> {
             reader.read_to_string(&mut text)?;
             let status = waitpid(child, None)?;
             Ok(decode(&text).unwrap_or_else(|| {
-                Err(Refused::new(format!("the sandbox ended without a word: {status:?}"), "see the kernel's log"))
+                let detail = format!("the sandbox ended without a word: {status:?}");
+                Err(Refused::new(&detail, "see the kernel's log"))
             }))
         }
     }
@@ -187,7 +191,7 @@ impl Trouble {
         match self {
             Self::Network(error) => Refused::new(&error, error.help()),
             Self::Capture(detail) | Self::Switch(detail) => {
-                Refused::new(detail, "look at the machine's load and at the kernel's log")
+                Refused::new(&detail, "look at the machine's load and at the kernel's log")
             }
         }
     }
@@ -210,12 +214,14 @@ fn exchange(sandbox: &Sandbox, pcap: Option<&Path>) -> Result<(), Trouble> {
     }
     network.set(n1, n2, Rule::BLOCK);
     if probe(SILENCE)? || network.counters(n1, n2).blocked == 0 {
-        return Err(Trouble::Switch("a blocked packet from n1 to n2 was not stopped by the switch".to_owned()));
+        return Err(Trouble::Switch(
+            "a blocked packet from n1 to n2 was not stopped by the switch".to_owned(),
+        ));
     }
     match network.capture() {
-        Some(state) if state.packets == 0 => Err(Trouble::Capture(
-            state.error.unwrap_or_else(|| "no packet reached the capture".to_owned()),
-        )),
+        Some(state) if state.packets == 0 => {
+            Err(Trouble::Capture(state.error.unwrap_or_else(|| "no packet reached the capture".to_owned())))
+        }
         Some(_) | None => Ok(()),
     }
 }
@@ -245,7 +251,9 @@ fn kernel() -> Check {
     const NAME: &str = "kernel";
     let release = match uname() {
         Ok(name) => name.release().to_string_lossy().into_owned(),
-        Err(errno) => return Check::bad(NAME, format!("failed to ask for its version: {errno}"), "use Linux"),
+        Err(errno) => {
+            return Check::bad(NAME, format!("failed to ask for its version: {errno}"), "use Linux");
+        }
     };
     match version(&release) {
         Some(version) if version < KERNEL_MIN => Check::bad(

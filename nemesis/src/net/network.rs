@@ -112,8 +112,9 @@ struct Site {
 
 impl Network {
     pub(super) fn build(tun: &Path, nodes: &[NodeId], options: NetworkOptions) -> Result<Self, NetworkError> {
-        if !MTU_RANGE.contains(&options.mtu) {
-            return Err(NetworkError::Mtu(options.mtu));
+        let NetworkOptions { seed, pcap, mtu } = options;
+        if !MTU_RANGE.contains(&mtu) {
+            return Err(NetworkError::Mtu(mtu));
         }
         let endpoints =
             std::iter::once(Endpoint::Harness).chain(nodes.iter().map(|&node| Endpoint::Node(node)));
@@ -124,7 +125,7 @@ impl Network {
             {
                 return Err(NetworkError::Node(node));
             }
-            let (namespace, port) = namespace::on_own_thread(|| connect(tun, endpoint, address, options.mtu))
+            let (namespace, port) = namespace::on_own_thread(|| connect(tun, endpoint, address, mtu))
                 .step(Step::NodeNamespace)
                 .flatten()
                 .map_err(|source| NetworkError::Step { endpoint, source })?;
@@ -133,14 +134,16 @@ impl Network {
         }
 
         let captured = Arc::new(Mutex::new(CaptureState::default()));
-        let capture = options.pcap.as_deref().map(|path| {
-            let path_of = |source| NetworkError::Capture { path: path.to_owned(), source };
-            Capture::create(path).map_err(path_of)
-        });
-        let capture = capture.transpose()?;
+        let capture = match pcap {
+            Some(path) => match Capture::create(&path) {
+                Ok(capture) => Some(capture),
+                Err(source) => return Err(NetworkError::Capture { path, source }),
+            },
+            None => None,
+        };
         let has_capture = capture.is_some();
         let table = Arc::new(Table::new(ports.len()));
-        let switch = Switch::new(ports, options.seed, Arc::clone(&table), capture, Arc::clone(&captured));
+        let switch = Switch::new(ports, seed, Arc::clone(&table), capture, Arc::clone(&captured));
         let not_started = |source| NetworkError::Step { endpoint: Endpoint::Harness, source };
         let stop = EventFd::from_flags(EfdFlags::EFD_CLOEXEC).step(Step::StartSwitch).map_err(not_started)?;
         let stop = Arc::new(stop);

@@ -27,7 +27,11 @@ pub(crate) fn require_tier() {
         println!("skipped: {reason}");
     }
     let in_ci = std::env::var_os("CI").is_some_and(|value| value == "true");
-    println!("\ntest result: {}. 0 passed; {}", if in_ci { "FAILED" } else { "ok" }, rest(u32::from(in_ci), 0));
+    println!(
+        "\ntest result: {}. 0 passed; {}",
+        if in_ci { "FAILED" } else { "ok" },
+        rest(u32::from(in_ci), 0)
+    );
     std::process::exit(if in_ci { 101 } else { 0 });
 }
 

@@ -1,0 +1,96 @@
+//! What the switch costs: TCP round trips between two nodes, beside the same over loopback in one of them.
+//!
+//! One request in flight, 128 bytes each way, without Nagle's delay. `cargo bench -p nemesis --bench round_trip`, with
+//! `HARNESS_TUN` naming the TUN device where it is not `/dev/net/tun`.
+
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use checkers::history::NodeId;
+use nemesis::net::{Network, NetworkOptions, Request, enter};
+
+const CLIENT: NodeId = NodeId(1);
+const SERVER: NodeId = NodeId(2);
+const MESSAGE_BYTES: usize = 128;
+const WARM_UP: usize = 500;
+const ROUND_TRIPS: usize = 20_000;
+
+fn main() -> io::Result<()> {
+    let tun = std::env::var_os("HARNESS_TUN").map_or_else(|| "/dev/net/tun".into(), PathBuf::from);
+    let sandbox = match enter(&Request { tun, host_listeners: Vec::new() }) {
+        Ok(sandbox) => sandbox,
+        Err(error) => {
+            println!("skipped: {error}; {}", error.help());
+            return Ok(());
+        }
+    };
+    let began = Instant::now();
+    let network = sandbox.network(&[CLIENT, SERVER], NetworkOptions::default()).map_err(io::Error::other)?;
+    let build = began.elapsed();
+    let loopback = measure(&network, CLIENT, Ipv4Addr::LOCALHOST)?;
+    let switch = measure(&network, SERVER, network.address(SERVER))?;
+    let drops = network.interface_drops();
+
+    println!("round trip of {MESSAGE_BYTES} bytes over TCP, {ROUND_TRIPS} times, in µs");
+    println!("{:<10} {:>8} {:>8} {:>8}", "", "p50", "p99", "max");
+    for (name, times) in [("loopback", &loopback), ("switch", &switch)] {
+        let [p50, p99, max] = [at(times, 50), at(times, 99), at(times, 100)].map(micros);
+        println!("{name:<10} {p50:>8.1} {p99:>8.1} {max:>8.1}");
+    }
+    let [p50, p99] =
+        [50, 99].map(|percent| at(&switch, percent).as_secs_f64() / at(&loopback, percent).as_secs_f64());
+    println!("{:<10} {p50:>8.2} {p99:>8.2}", "ratio");
+    println!(
+        "the network of two nodes was built in {:.1} ms; accidental drops: {drops:?}",
+        micros(build) / 1000.0
+    );
+    Ok(())
+}
+
+/// Sorted round-trip times from the client to a server at this node and address.
+fn measure(network: &Network, server: NodeId, address: Ipv4Addr) -> io::Result<Vec<Duration>> {
+    let listener = network.inside(server, || TcpListener::bind((address, 0))).flatten()?;
+    let target = listener.local_addr()?;
+    std::thread::scope(|scope| {
+        let echo = scope.spawn(|| echo(&listener));
+        let mut stream = network.inside(CLIENT, || TcpStream::connect(target)).flatten()?;
+        stream.set_nodelay(true)?;
+        let mut message = [7; MESSAGE_BYTES];
+        let mut times = Vec::with_capacity(ROUND_TRIPS);
+        for trip in 0..WARM_UP + ROUND_TRIPS {
+            let began = Instant::now();
+            stream.write_all(&message)?;
+            stream.read_exact(&mut message)?;
+            if trip >= WARM_UP {
+                times.push(began.elapsed());
+            }
+        }
+        drop(stream);
+        echo.join().expect("the server does not panic")?;
+        times.sort();
+        Ok(times)
+    })
+}
+
+fn echo(listener: &TcpListener) -> io::Result<()> {
+    let (mut stream, _) = listener.accept()?;
+    stream.set_nodelay(true)?;
+    let mut message = [0; MESSAGE_BYTES];
+    loop {
+        match stream.read_exact(&mut message) {
+            Ok(()) => stream.write_all(&message)?,
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn at(sorted: &[Duration], percent: usize) -> Duration {
+    sorted[(sorted.len() - 1) * percent / 100]
+}
+
+fn micros(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}
