@@ -126,6 +126,8 @@ pub enum OpResult {
         kvs: Vec<Pair>,
         /// How many keys the range holds, whatever the limit.
         count: usize,
+        /// Whether the limit left keys out.
+        more: bool,
     },
     /// Of a deleterange.
     DeleteRange {

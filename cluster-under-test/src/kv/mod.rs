@@ -180,7 +180,7 @@ impl Kv {
             (false, 0) => usize::MAX,
             (false, limit) => *limit,
         };
-        let kvs = self
+        let kvs: Vec<Pair> = self
             .pairs(keys)
             .take(most)
             .map(|(key, entry)| {
@@ -188,7 +188,8 @@ impl Kv {
                 (key.clone(), KeyValue { value, ..*entry })
             })
             .collect();
-        OpResult::Range { kvs, count }
+        let more = !count_only && kvs.len() < count;
+        OpResult::Range { kvs, count, more }
     }
 
     fn pairs(&self, keys: &KeyRange) -> impl Iterator<Item = (&Vec<u8>, &KeyValue)> {

@@ -78,7 +78,7 @@ fn the_changes_of_a_transaction_share_a_revision_and_are_seen_inside_it() {
     let txn = Txn { success: vec![put("b", "1"), delete("a", ""), get("a", "z")], ..Txn::default() };
     let outcome = kv.apply(&txn, 0);
     assert_eq!(outcome.revision, 3);
-    let OpResult::Range { kvs, count } = &outcome.results[2] else { panic!("{outcome:?}") };
+    let OpResult::Range { kvs, count, .. } = &outcome.results[2] else { panic!("{outcome:?}") };
     assert_eq!((kvs[0].0.as_slice(), kvs[0].1.mod_revision, *count), (b"b".as_slice(), 3, 1));
 }
 
@@ -94,8 +94,8 @@ fn ranges_follow_the_order_of_bytes_and_the_limit() {
     assert_eq!(names("c", "a"), [""; 0]);
     let op = Op::Range { keys: keys("a", "z"), limit: 2, keys_only: true, count_only: false };
     let outcome = kv.read(&Txn::only(op));
-    let [OpResult::Range { kvs, count }] = outcome.results.as_slice() else { panic!("{outcome:?}") };
-    assert_eq!((kvs.len(), *count, kvs[0].1.value.len()), (2, 4, 0));
+    let [OpResult::Range { kvs, count, more }] = outcome.results.as_slice() else { panic!("{outcome:?}") };
+    assert_eq!((kvs.len(), *count, *more, kvs[0].1.value.len()), (2, 4, true, 0));
 }
 
 #[test]
