@@ -2,8 +2,10 @@
 
 pub mod api;
 pub mod bugs;
+pub mod cli;
 pub mod hash;
 pub mod kv;
+pub mod node;
 pub mod raft;
 pub mod rules;
 pub mod storage;

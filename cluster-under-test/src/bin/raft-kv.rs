@@ -1,2 +1,7 @@
 //! The stand-alone node.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cluster_under_test::cli::main_from(std::env::args_os())
+}
