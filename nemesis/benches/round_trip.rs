@@ -1,5 +1,9 @@
 //! What the switch costs: TCP round trips between two nodes, beside the same over loopback in one of them.
 //!
+//! Measured twice: as the scheduler places client, server and switch, and with all of them on one processor. On an idle
+//! machine the first mostly measures how long a sleeping processor takes to wake up, which loopback pays as well; the
+//! second shows the work that the switch adds.
+//!
 //! One request in flight, 128 bytes each way, without Nagle's delay. `cargo bench -p nemesis --bench round_trip`, with
 //! `HARNESS_TUN` naming the TUN device where it is not `/dev/net/tun`.
 
@@ -9,7 +13,9 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use checkers::history::NodeId;
-use nemesis::net::{Network, NetworkOptions, Request, enter};
+use nemesis::net::{Network, NetworkOptions, Request, Sandbox, enter};
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
 
 const CLIENT: NodeId = NodeId(1);
 const SERVER: NodeId = NodeId(2);
@@ -28,9 +34,19 @@ fn main() -> io::Result<()> {
             return Ok(());
         }
     };
+    println!("round trips of {MESSAGE_BYTES} bytes over TCP, {} of each, in µs", TURNS * ROUND_TRIPS_A_TURN);
+    compare(&sandbox, "as scheduled")?;
+    let mut one = CpuSet::new();
+    one.set(0)?;
+    // Threads that are started later stay on it too.
+    sched_setaffinity(Pid::from_raw(0), &one)?;
+    compare(&sandbox, "on one processor")
+}
+
+fn compare(sandbox: &Sandbox, placement: &str) -> io::Result<()> {
     let began = Instant::now();
     let network = sandbox.network(&[CLIENT, SERVER], NetworkOptions::default()).map_err(io::Error::other)?;
-    let build = began.elapsed();
+    let built_ms = micros(began.elapsed()) / 1000.0;
     let (mut loopback, mut switch) = (Vec::new(), Vec::new());
     for _ in 0..TURNS {
         loopback.extend(measure(&network, CLIENT, Ipv4Addr::LOCALHOST)?);
@@ -38,21 +54,16 @@ fn main() -> io::Result<()> {
     }
     loopback.sort();
     switch.sort();
-    let drops = network.interface_drops();
 
-    println!("round trip of {MESSAGE_BYTES} bytes over TCP, {} times, in µs", loopback.len());
-    println!("{:<10} {:>8} {:>8} {:>8}", "", "p50", "p99", "max");
+    println!("\n{placement:<18} {:>8} {:>8} {:>8}", "p50", "p99", "max");
     for (name, times) in [("loopback", &loopback), ("switch", &switch)] {
-        let [p50, p99, max] = [at(times, 50), at(times, 99), at(times, 100)].map(micros);
-        println!("{name:<10} {p50:>8.1} {p99:>8.1} {max:>8.1}");
+        let [p50, p99, max] = [50, 99, 100].map(|percent| micros(at(times, percent)));
+        println!("  {name:<16} {p50:>8.1} {p99:>8.1} {max:>8.1}");
     }
-    let [p50, p99] =
-        [50, 99].map(|percent| at(&switch, percent).as_secs_f64() / at(&loopback, percent).as_secs_f64());
-    println!("{:<10} {p50:>8.2} {p99:>8.2}", "ratio");
-    println!(
-        "the network of two nodes was built in {:.1} ms; accidental drops: {drops:?}",
-        micros(build) / 1000.0
-    );
+    let [p50, p99] = [50, 99].map(|percent| micros(at(&switch, percent)) / micros(at(&loopback, percent)));
+    println!("  {:<16} {p50:>8.2} {p99:>8.2}", "ratio");
+    let drops = network.interface_drops();
+    println!("  network of two nodes built in {built_ms:.1} ms; accidental drops: {drops:?}");
     Ok(())
 }
 
