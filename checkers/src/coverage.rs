@@ -4,9 +4,9 @@
 //! with what it lacked; it is never valid.
 
 use crate::evidence::Evidence;
-use crate::finding::{Anomaly, Budget, Checker, Finding, Verdict};
+use crate::finding::{Anomaly, Budget, Checker, Finding, Verdict, count};
 use crate::history::Phase;
-use crate::summary::{FaultCounts, Summary};
+use crate::summary::{FaultCounts, OperationCounts, Summary};
 
 /// Enough happened for the other verdicts to mean something.
 pub struct Coverage;
@@ -35,8 +35,9 @@ impl Checker for Coverage {
         }
         if summary.operations.ok < expected.ok_operations_min {
             lacks.push(format!(
-                "{} operations succeeded, {} were needed",
-                summary.operations.ok, expected.ok_operations_min
+                "{} succeeded, needed {}",
+                count(summary.operations.ok as usize, "operation"),
+                expected.ok_operations_min
             ));
         }
         for fault in &expected.faults {
@@ -44,8 +45,12 @@ impl Checker for Coverage {
             let counts = summary.faults.iter().find(|counts| counts.name == fault.name).unwrap_or(&nothing);
             if counts.installed < fault.times {
                 lacks.push(format!(
-                    "fault {} was installed {} times, {} were needed ({} skipped, {} indeterminate)",
-                    fault.name, counts.installed, fault.times, counts.skipped, counts.indeterminate
+                    "fault {} was installed {}, needed {} ({} skipped, {} indeterminate)",
+                    fault.name,
+                    count(counts.installed as usize, "time"),
+                    fault.times,
+                    counts.skipped,
+                    counts.indeterminate
                 ));
             }
         }
@@ -66,19 +71,15 @@ impl Checker for Coverage {
 
 /// What happened, in the words of a report.
 fn exercised(summary: &Summary) -> Vec<String> {
-    let operations = summary.operations;
+    let OperationCounts { ok, fail, info } = summary.operations;
+    let operations = count((ok + fail + info) as usize, "operation");
+    let changes = count(summary.leader_changes as usize, "leader change");
     let mut lines = vec![
-        format!(
-            "{} operations ({} ok, {} fail, {} info)",
-            operations.ok + operations.fail + operations.info,
-            operations.ok,
-            operations.fail,
-            operations.info
-        ),
-        format!("{} leader changes up to term {}", summary.leader_changes, summary.terms),
+        format!("{operations} ({ok} ok, {fail} fail, {info} info)"),
+        format!("{changes} up to term {}", summary.terms),
     ];
     for fault in &summary.faults {
-        let mut line = format!("{} installed {} times", fault.name, fault.installed);
+        let mut line = format!("{} installed {}", fault.name, count(fault.installed as usize, "time"));
         if fault.skipped + fault.indeterminate > 0 {
             line.push_str(&format!(" ({} skipped, {} indeterminate)", fault.skipped, fault.indeterminate));
         }
@@ -90,7 +91,7 @@ fn exercised(summary: &Summary) -> Vec<String> {
 fn with_counts(finding: Finding, summary: &Summary) -> Finding {
     let installed: u64 = summary.faults.iter().map(|fault| fault.installed).sum();
     finding
-        .with_checked("ok operations", summary.operations.ok)
-        .with_checked("faults installed", installed)
-        .with_checked("leader changes", summary.leader_changes)
+        .with_checked("ok operations", summary.operations.ok as usize)
+        .with_checked("faults installed", installed as usize)
+        .with_checked("leader changes", summary.leader_changes as usize)
 }

@@ -44,9 +44,9 @@ impl Checker for Crashes {
             others.truncate(ANOMALIES_MAX);
             Finding { anomalies: others, ..Finding::new(self, Verdict::Unknown, summary) }
         } else {
-            crashes.truncate(ANOMALIES_MAX);
-            Finding::from_anomalies(self, crashes, "no node died by itself")
+            let found = crashes.len();
+            Finding::from_anomalies(self, crashes, found, "no node died by itself")
         };
-        finding.with_checked("deaths", deaths as u64)
+        finding.with_checked("deaths", deaths)
     }
 }

@@ -139,10 +139,12 @@ impl Finding {
         }
     }
 
-    /// Invalid for the first of the anomalies, or valid without any.
+    /// Invalid for the first of the anomalies, or valid without any. `found` counts those that are not in the
+    /// list, too.
     pub(crate) fn from_anomalies(
         checker: &dyn Checker,
-        anomalies: Vec<Anomaly>,
+        mut anomalies: Vec<Anomaly>,
+        found: usize,
         valid: impl Into<String>,
     ) -> Finding {
         let Some(first) = anomalies.first() else {
@@ -152,15 +154,16 @@ impl Finding {
             Some(line) => format!("{}: {line}", first.title),
             None => first.title.clone(),
         };
-        if anomalies.len() > 1 {
-            summary.push_str(&format!(" (and {} more)", anomalies.len() - 1));
+        if found > 1 {
+            summary.push_str(&format!(" (and {} more)", found - 1));
         }
+        anomalies.truncate(ANOMALIES_MAX);
         Finding { anomalies, ..Finding::new(checker, Verdict::Invalid, summary) }
     }
 
     /// Adds how much of something was looked at.
-    pub(crate) fn with_checked(mut self, what: &str, count: u64) -> Finding {
-        self.checked.insert(what.to_owned(), count);
+    pub(crate) fn with_checked(mut self, what: &str, count: usize) -> Finding {
+        self.checked.insert(what.to_owned(), count as u64);
         self
     }
 }

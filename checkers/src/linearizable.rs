@@ -105,15 +105,10 @@ impl Checker for Linearizable {
                 count(checked, "operation"),
                 count(keys.len(), "key")
             );
-            let more = illegal.len().saturating_sub(ANOMALIES_MAX);
-            illegal.truncate(ANOMALIES_MAX);
-            let mut finding = Finding::from_anomalies(self, illegal, valid);
-            if more > 0 {
-                finding.summary.push_str(&format!(", {more} of them not listed"));
-            }
-            finding
+            let found = illegal.len();
+            Finding::from_anomalies(self, illegal, found, valid)
         };
-        finding.with_checked("operations", checked as u64).with_checked("keys", keys.len() as u64)
+        finding.with_checked("operations", checked).with_checked("keys", keys.len())
     }
 }
 

@@ -17,7 +17,7 @@ pub use log_matching::LogMatching;
 pub use state_machine_safety::StateMachineSafety;
 
 use crate::evidence::Evidence;
-use crate::finding::{ANOMALIES_MAX, Anomaly, Checker, Finding, Verdict, count};
+use crate::finding::{ANOMALIES_MAX, Anomaly, Checker, Finding, Verdict};
 use crate::trace::{Place, Trace, TraceEvent};
 
 /// All events of all nodes, node by node.
@@ -59,11 +59,6 @@ impl Anomalies {
     }
 
     fn finding(self, checker: &dyn Checker, valid: String) -> Finding {
-        let unlisted = self.found - self.listed.len();
-        let mut finding = Finding::from_anomalies(checker, self.listed, valid);
-        if unlisted > 0 {
-            finding.summary.push_str(&format!(", {} not listed", count(unlisted, "more anomaly")));
-        }
-        finding
+        Finding::from_anomalies(checker, self.listed, self.found, valid)
     }
 }

@@ -106,12 +106,14 @@ impl Checker for Recovery {
                     seconds(at - healed_at)
                 )
             });
-            Finding::from_anomalies(self, late, valid)
+            let found = late.len();
+            Finding::from_anomalies(self, late, found, valid)
         };
         expected.nodes.iter().filter_map(|node| served.get_key_value(node)).fold(
-            finding.with_checked("nodes", expected.nodes.len() as u64),
+            finding.with_checked("nodes", expected.nodes.len()),
             |finding, (node, at)| {
-                finding.with_checked(&format!("{node} served after ms"), (at - healed_at) / 1_000_000)
+                finding
+                    .with_checked(&format!("{node} served after ms"), ((at - healed_at) / 1_000_000) as usize)
             },
         )
     }

@@ -92,7 +92,12 @@ impl Story<'_> {
             ),
             Some(writer) => (
                 "read from the future",
-                format!("but {} began only at {}", self.phrase(writer), self.invoked(writer)),
+                format!(
+                    "but {} began only at {} ({})",
+                    self.phrase(writer),
+                    self.invoked(writer),
+                    self.lines(writer)
+                ),
             ),
         };
         Some(Argument { title, headline: format!("{on}, {why}"), reasons: Vec::new() })
@@ -155,7 +160,7 @@ impl Story<'_> {
             RegisterView::Read(_) if self.is_lost(fresh, late) => "lost write",
             RegisterView::Read(_) => "stale read",
             RegisterView::Swap { .. } => "lost update",
-            RegisterView::Write(_) | RegisterView::Opaque => "no order",
+            RegisterView::Write(_) | RegisterView::Opaque => "not linearizable",
         };
         let headline = format!(
             "{} on {}{} began after {} had returned",
@@ -207,8 +212,11 @@ impl Story<'_> {
                 let mut reasons = self.links(block);
                 let labels = format!("{} before {}", show(later.value), show(earlier.value));
                 reasons.push(self.real_time(&labels, early, late));
-                let title =
-                    if matches!(view(late), RegisterView::Read(_)) { "stale read" } else { "no order" };
+                let title = if matches!(view(late), RegisterView::Read(_)) {
+                    "stale read"
+                } else {
+                    "not linearizable"
+                };
                 let headline = format!(
                     "{} on {}{} began after {} had returned",
                     self.phrase(self.operations[late.id]),
@@ -270,7 +278,7 @@ impl Story<'_> {
             }
         }
         let headline = format!("no order explains these {} operations on {}", self.core.len(), self.key);
-        Argument { title: "no order", headline, reasons }
+        Argument { title: "not linearizable", headline, reasons }
     }
 
     /// Whether a write left no trace: nobody ever saw it, and nothing else was written that could have hidden

@@ -39,10 +39,7 @@ impl Checker for DurableVotes {
             return Finding::new(self, Verdict::Unknown, "no node ever voted, so nothing was shown");
         }
         let valid = format!("{} kept over {}", count(votes, "vote"), count(restarts, "restart"));
-        anomalies
-            .finding(self, valid)
-            .with_checked("votes", votes as u64)
-            .with_checked("restarts", restarts as u64)
+        anomalies.finding(self, valid).with_checked("votes", votes).with_checked("restarts", restarts)
     }
 }
 

@@ -40,7 +40,7 @@ impl Checker for ElectionSafety {
         for (term, places) in leaders.iter().filter(|(_, places)| places.len() > 1) {
             anomalies.add("two leaders in a term", places, || {
                 let nodes: Vec<String> = places.iter().map(|place| place.node().to_string()).collect();
-                let mut text = vec![format!("{} were all leader in term {term}", nodes.join(" and "))];
+                let mut text = vec![format!("{} each led term {term}", nodes.join(" and "))];
                 text.extend(
                     places.iter().map(|&place| format!("{} became its leader", when(evidence, place))),
                 );
@@ -48,6 +48,6 @@ impl Checker for ElectionSafety {
             });
         }
         let valid = format!("{} in as many terms", count(leaders.len(), "leader"));
-        anomalies.finding(self, valid).with_checked("terms", leaders.len() as u64)
+        anomalies.finding(self, valid).with_checked("terms", leaders.len())
     }
 }

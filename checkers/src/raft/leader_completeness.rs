@@ -44,8 +44,8 @@ impl Checker for LeaderCompleteness {
         let valid = format!("{} began with all that was committed before", count(leaders, "leader"),);
         anomalies
             .finding(self, valid)
-            .with_checked("leaders", leaders as u64)
-            .with_checked("committed", committed.len() as u64)
+            .with_checked("leaders", leaders)
+            .with_checked("committed", committed.len())
     }
 }
 
@@ -99,7 +99,9 @@ fn judge_leader(
 ) {
     for (index, entry) in committed.iter().filter(|(_, entry)| entry.term < term) {
         let problem = match log.holding(*index) {
-            Holding::Term(held) if held != entry.entry_term => format!("holds an entry of term {held} there"),
+            Holding::Term(held) if held != entry.entry_term => {
+                format!("holds an entry of term {held} at index {index}")
+            }
             Holding::Missing { last } => format!("has a log that ends at {last}"),
             Holding::Term(_) | Holding::Unknown => continue,
         };

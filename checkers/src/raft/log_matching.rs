@@ -48,7 +48,7 @@ impl Checker for LogMatching {
         }
         let entries = judge.entries.len();
         let valid = format!("{} distinct by index and term", count(entries, "entry"));
-        judge.anomalies.finding(self, valid).with_checked("entries", entries as u64)
+        judge.anomalies.finding(self, valid).with_checked("entries", entries)
     }
 }
 

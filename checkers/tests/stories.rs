@@ -1,0 +1,296 @@
+//! Stories with the finding beside them, one test each; the name of the test is the fact.
+
+mod story;
+
+use story::check;
+
+mod linearizable {
+    use super::check;
+
+    #[test]
+    fn lost_write() {
+        check("linearizable/lost_write.txt");
+    }
+
+    #[test]
+    fn first_write_lost() {
+        check("linearizable/first_write_lost.txt");
+    }
+
+    #[test]
+    fn stale_read() {
+        check("linearizable/stale_read.txt");
+    }
+
+    #[test]
+    fn reads_go_back() {
+        check("linearizable/reads_go_back.txt");
+    }
+
+    #[test]
+    fn concurrent_reads() {
+        check("linearizable/concurrent_reads.txt");
+    }
+
+    #[test]
+    fn value_from_nowhere() {
+        check("linearizable/value_from_nowhere.txt");
+    }
+
+    #[test]
+    fn aborted_read() {
+        check("linearizable/aborted_read.txt");
+    }
+
+    #[test]
+    fn read_from_the_future() {
+        check("linearizable/read_from_the_future.txt");
+    }
+
+    #[test]
+    fn lost_update() {
+        check("linearizable/lost_update.txt");
+    }
+
+    #[test]
+    fn swapped_away() {
+        check("linearizable/swapped_away.txt");
+    }
+
+    #[test]
+    fn refused_for_no_reason() {
+        check("linearizable/refused_for_no_reason.txt");
+    }
+
+    #[test]
+    fn never_returned_but_seen() {
+        check("linearizable/never_returned_but_seen.txt");
+    }
+
+    #[test]
+    fn never_returned_seen_and_gone() {
+        check("linearizable/never_returned_seen_and_gone.txt");
+    }
+
+    #[test]
+    fn same_value_twice() {
+        check("linearizable/same_value_twice.txt");
+    }
+
+    #[test]
+    fn out_of_budget() {
+        check("linearizable/out_of_budget.txt");
+    }
+
+    #[test]
+    fn nothing_happened() {
+        check("linearizable/nothing_happened.txt");
+    }
+}
+
+mod election_safety {
+    use super::check;
+
+    #[test]
+    fn one_leader_a_term() {
+        check("election-safety/one_leader_a_term.txt");
+    }
+
+    #[test]
+    fn two_leaders_in_a_term() {
+        check("election-safety/two_leaders_in_a_term.txt");
+    }
+
+    #[test]
+    fn nobody_led() {
+        check("election-safety/nobody_led.txt");
+    }
+
+    #[test]
+    fn no_traces() {
+        check("election-safety/no_traces.txt");
+    }
+}
+
+mod log_matching {
+    use super::check;
+
+    #[test]
+    fn overwritten_tail() {
+        check("log-matching/overwritten_tail.txt");
+    }
+
+    #[test]
+    fn same_term_other_entry() {
+        check("log-matching/same_term_other_entry.txt");
+    }
+
+    #[test]
+    fn prev_log_check_skipped() {
+        check("log-matching/prev_log_check_skipped.txt");
+    }
+
+    #[test]
+    fn gap() {
+        check("log-matching/gap.txt");
+    }
+
+    #[test]
+    fn truncation_lost_in_a_crash() {
+        check("log-matching/truncation_lost_in_a_crash.txt");
+    }
+
+    #[test]
+    fn snapshot_replaces_the_log() {
+        check("log-matching/snapshot_replaces_the_log.txt");
+    }
+}
+
+mod state_machine_safety {
+    use super::check;
+
+    #[test]
+    fn applied_alike() {
+        check("state-machine-safety/applied_alike.txt");
+    }
+
+    #[test]
+    fn two_entries_at_one_index() {
+        check("state-machine-safety/two_entries_at_one_index.txt");
+    }
+
+    #[test]
+    fn applied_twice() {
+        check("state-machine-safety/applied_twice.txt");
+    }
+
+    #[test]
+    fn snapshot_lost_data() {
+        check("state-machine-safety/snapshot_lost_data.txt");
+    }
+
+    #[test]
+    fn commit_index_goes_back() {
+        check("state-machine-safety/commit_index_goes_back.txt");
+    }
+}
+
+mod durable_votes {
+    use super::check;
+
+    #[test]
+    fn kept() {
+        check("durable-votes/kept.txt");
+    }
+
+    #[test]
+    fn term_in_memory_only() {
+        check("durable-votes/term_in_memory_only.txt");
+    }
+
+    #[test]
+    fn vote_forgotten() {
+        check("durable-votes/vote_forgotten.txt");
+    }
+
+    #[test]
+    fn term_forgotten() {
+        check("durable-votes/term_forgotten.txt");
+    }
+
+    #[test]
+    fn two_votes() {
+        check("durable-votes/two_votes.txt");
+    }
+
+    #[test]
+    fn term_goes_back() {
+        check("durable-votes/term_goes_back.txt");
+    }
+}
+
+mod leader_completeness {
+    use super::check;
+
+    #[test]
+    fn held() {
+        check("leader-completeness/held.txt");
+    }
+
+    #[test]
+    fn short_log_elected() {
+        check("leader-completeness/short_log_elected.txt");
+    }
+
+    #[test]
+    fn overwritten() {
+        check("leader-completeness/overwritten.txt");
+    }
+}
+
+mod recovery {
+    use super::check;
+
+    #[test]
+    fn all_serve() {
+        check("recovery/all_serve.txt");
+    }
+
+    #[test]
+    fn one_node_silent() {
+        check("recovery/one_node_silent.txt");
+    }
+
+    #[test]
+    fn too_late() {
+        check("recovery/too_late.txt");
+    }
+
+    #[test]
+    fn reads_only() {
+        check("recovery/reads_only.txt");
+    }
+
+    #[test]
+    fn cut_short() {
+        check("recovery/cut_short.txt");
+    }
+
+    #[test]
+    fn no_recovery_phase() {
+        check("recovery/no_recovery_phase.txt");
+    }
+}
+
+mod crashes {
+    use super::check;
+
+    #[test]
+    fn panic() {
+        check("crashes/panic.txt");
+    }
+
+    #[test]
+    fn disk_full() {
+        check("crashes/disk_full.txt");
+    }
+
+    #[test]
+    fn nobody_died() {
+        check("crashes/nobody_died.txt");
+    }
+}
+
+mod coverage {
+    use super::check;
+
+    #[test]
+    fn enough() {
+        check("coverage/enough.txt");
+    }
+
+    #[test]
+    fn lacking() {
+        check("coverage/lacking.txt");
+    }
+}
