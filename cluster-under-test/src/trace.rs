@@ -300,7 +300,6 @@ mod node_name {
     pub(super) mod optional {
         use super::*;
 
-        #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
         pub(in super::super) fn serialize<S: Serializer>(
             node: &Option<NodeId>,
             serializer: S,

@@ -335,6 +335,6 @@ async fn read_frame(stream: &mut TcpStream, bytes_max: usize) -> io::Result<Vec<
     Ok(bytes)
 }
 
-fn invalid(error: impl ToString) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, error.to_string())
+fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
 }

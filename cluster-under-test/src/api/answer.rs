@@ -151,6 +151,8 @@ pub(super) enum Failure {
     },
     /// There is nothing at this path.
     UnknownPath,
+    /// There is, but not for this method.
+    WrongMethod,
 }
 
 impl From<Invalid> for Failure {
@@ -161,7 +163,7 @@ impl From<Invalid> for Failure {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        // The numbers are gRPC's: 3 invalid argument, 5 not found, 14 unavailable.
+        // The numbers are gRPC's: 3 invalid argument, 5 not found, 12 unimplemented, 14 unavailable.
         let effect = |may_write| Some(if may_write { "unknown" } else { "none" });
         let unavailable = StatusCode::SERVICE_UNAVAILABLE;
         let (status, code, effect, message) = match self {
@@ -182,6 +184,9 @@ impl IntoResponse for Failure {
                 (unavailable, 14, effect(may_write), "etcdserver: server stopped".into())
             }
             Self::UnknownPath => (StatusCode::NOT_FOUND, 5, Some("none"), "Not Found".into()),
+            Self::WrongMethod => {
+                (StatusCode::METHOD_NOT_ALLOWED, 12, Some("none"), "Method Not Allowed".into())
+            }
         };
         let body = json!({ "error": message, "message": message, "code": code, "effect": effect });
         (status, axum::Json(body)).into_response()

@@ -128,6 +128,7 @@ pub async fn serve(
         .route("/v3/maintenance/status", post(status))
         .route("/health", get(health))
         .fallback(async || Failure::UnknownPath)
+        .method_not_allowed_fallback(async || Failure::WrongMethod)
         .layer(DefaultBodyLimit::max(REQUEST_BYTES_MAX))
         .with_state(Gateway { identity, asks, request_timeout });
     let listener = listener.tap_io(|stream| {
