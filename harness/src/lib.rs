@@ -19,6 +19,7 @@ pub mod recorder;
 pub mod report;
 pub mod run;
 pub mod run_dir;
+pub mod simulation;
 pub mod stop;
 pub mod system;
 pub mod workload;

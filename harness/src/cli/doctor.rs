@@ -15,7 +15,23 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
+    // Before anything else: it forks, and a process with threads must not.
     let report = doctor::probe(&args.tun);
-    print!("{report}");
-    Ok(if report.tier.is_some() { ExitCode::SUCCESS } else { ExitCode::from(255) })
+    let width = report.checks.iter().map(|check| check.name.len()).max().unwrap_or(0);
+    for check in &report.checks {
+        println!("  {:<4} {:<width$}  {}", if check.ok { "ok" } else { "NO" }, check.name, check.detail);
+        if let Some(help) = &check.help {
+            println!("  {:<4} {:<width$}  help: {help}", "", "");
+        }
+    }
+    match report.tier {
+        Some(tier) => {
+            println!("\n  tier {tier}: every fault of `harness list faults` works on this machine");
+            Ok(ExitCode::SUCCESS)
+        }
+        None => {
+            println!("\n  no tier: this machine cannot build the sandbox; see `help` above");
+            Ok(ExitCode::from(255))
+        }
+    }
 }

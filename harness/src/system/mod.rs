@@ -16,7 +16,7 @@ mod etcd_gateway;
 mod raft_kv;
 
 pub use client::Client;
-pub use raft_kv::RaftKv;
+pub use raft_kv::{RaftKv, rules};
 
 /// Every system, in the order shown by `harness list`.
 pub const SYSTEMS: &[&dyn System] = &[&RaftKv];

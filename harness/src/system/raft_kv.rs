@@ -3,6 +3,9 @@
 use std::process::Command;
 use std::time::Duration;
 
+use cluster_under_test::bugs::BUGS;
+use cluster_under_test::rules::{Paper, Rules};
+
 use super::etcd_gateway::EtcdGateway;
 use super::{Client, NodeSpec, Observe, System};
 use crate::config::{RunConfig, Settings};
@@ -11,6 +14,14 @@ use crate::names;
 
 const CLIENT_PORT: u16 = 2379;
 const PEER_PORT: u16 = 2380;
+
+/// The rules that raft-kv follows with this bug planted, or the paper's.
+pub fn rules(bug: Option<&str>) -> Result<&'static dyn Rules> {
+    match bug {
+        None => Ok(&Paper),
+        Some(name) => Ok(names::find("bug", name, BUGS.iter().copied(), |bug| bug.name)?.rules),
+    }
+}
 
 /// The adapter.
 pub struct RaftKv;
@@ -25,10 +36,7 @@ impl System for RaftKv {
     }
 
     fn check(&self, config: &RunConfig) -> Result<()> {
-        if let Some(bug) = &config.settings.bug {
-            names::find("bug", bug, cluster_under_test::bugs::BUGS.iter().copied(), |bug| bug.name)?;
-        }
-        Ok(())
+        rules(config.settings.bug.as_deref()).map(|_| ())
     }
 
     fn command(&self, node: &NodeSpec, settings: &Settings) -> Command {

@@ -1,0 +1,351 @@
+//! The loop of a simulation: ticks, messages, clients and trouble, in one fixed order.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use checkers::history::{Event, Evidence, FaultPhase, Header, NodeId, OpKind, Outcome, Phase, Receipt};
+use checkers::Expectations;
+use cluster_under_test::raft::{self, Input};
+use cluster_under_test::rules::Rules;
+use rand::seq::{IndexedRandom, SliceRandom};
+use rand::{RngExt, SeedableRng};
+use rand_pcg::Pcg64Mcg;
+
+use super::clients::{Client, Scribe, Source, history_node};
+use super::network::{Network, Weather};
+use super::node::{Effect, Node, Now, TICK_NS};
+use super::{Config, Recording};
+use crate::workload::Generator;
+
+/// The least election timeout, in ticks.
+const ELECTION_TICKS: u32 = 20;
+const HEARTBEAT_TICKS: u32 = 2;
+/// How long the healed cluster may take until every node serves: many elections.
+const RECOVERY_TICKS: u64 = 40 * ELECTION_TICKS as u64;
+
+/// Which kinds of trouble a run has, and how much: drawn from its seed.
+struct Knobs {
+    weather: Weather,
+    cuts: bool,
+    crashes: bool,
+    pauses: bool,
+    /// Mean ticks between two changes of the trouble.
+    period: u64,
+    append_entries_max: usize,
+    snapshot_chunk_bytes: usize,
+    entries_kept: u64,
+}
+
+impl Knobs {
+    fn draw(rng: &mut Pcg64Mcg) -> Self {
+        let weather = Weather {
+            loss: *[0.0, 0.02, 0.2].choose(rng).expect("not empty"),
+            duplicate: *[0.0, 0.1].choose(rng).expect("not empty"),
+            delay_max: *[1, 3, 12].choose(rng).expect("not empty"),
+        };
+        Self {
+            weather,
+            cuts: rng.random_bool(0.7),
+            crashes: rng.random_bool(0.6),
+            pauses: rng.random_bool(0.4),
+            period: rng.random_range(20..120),
+            append_entries_max: *[1, 2, 16].choose(rng).expect("not empty"),
+            snapshot_chunk_bytes: *[16, 200, 1 << 16].choose(rng).expect("not empty"),
+            entries_kept: *[0, 10].choose(rng).expect("not empty"),
+        }
+    }
+}
+
+pub(super) struct World {
+    config: Config,
+    knobs: Knobs,
+    nodes: Vec<Node>,
+    network: Network,
+    clients: Vec<Client>,
+    generator: Arc<dyn Generator>,
+    scribe: Scribe,
+    now: Now,
+    /// When the trouble changes next.
+    trouble_due: u64,
+    cut: bool,
+    rng: Pcg64Mcg,
+}
+
+impl World {
+    pub(super) fn new(config: &Config, rules: &'static dyn Rules, generator: Arc<dyn Generator>) -> Self {
+        let mut rng = Pcg64Mcg::seed_from_u64(config.seed);
+        let knobs = Knobs::draw(&mut rng);
+        let voters = (1..=u64::from(config.nodes)).collect::<Vec<_>>();
+        let nodes = voters.iter().map(|&id| {
+            let raft = raft::Config {
+                id,
+                voters: voters.clone(),
+                heartbeat_ticks: HEARTBEAT_TICKS,
+                election_ticks: ELECTION_TICKS,
+                pre_vote: config.settings.pre_vote,
+                check_quorum: config.settings.check_quorum,
+                append_entries_max: knobs.append_entries_max,
+                pipeline_max: 4,
+                snapshot_chunk_bytes: knobs.snapshot_chunk_bytes,
+                entries_kept: knobs.entries_kept,
+                seed: 0,
+            };
+            let own = Pcg64Mcg::seed_from_u64(rng.random());
+            Node::new(raft, rules, config.settings.bug.clone(), config.settings.snapshot_entries, own)
+        });
+        let nodes = nodes.collect::<Vec<_>>();
+        let network = Network::new(knobs.weather, Pcg64Mcg::seed_from_u64(rng.random()));
+        let mut scribe = Scribe::default();
+        let header = Header {
+            origin_ns: 0,
+            system: "raft-kv (simulated)".to_owned(),
+            workload: "register".to_owned(),
+            seed: config.seed,
+        };
+        scribe.text = header.to_line() + "\n";
+        let clients = (0..config.processes)
+            .map(|number| {
+                let node = voters[number as usize % voters.len()];
+                Client::new(node, Source::Generator(Arc::clone(&generator)), &mut scribe, rng.random())
+            })
+            .collect();
+        Self {
+            config: config.clone(),
+            knobs,
+            nodes,
+            network,
+            clients,
+            generator,
+            scribe,
+            now: Now { tick: 1 },
+            trouble_due: 0,
+            cut: false,
+            rng,
+        }
+    }
+
+    /// Runs through all phases.
+    pub(super) fn run(mut self) -> Recording {
+        let ids = self.nodes.iter().map(Node::id).collect::<Vec<_>>();
+        for index in 0..self.nodes.len() {
+            let effects = self.nodes[index].start(self.now);
+            self.carry_out(effects);
+        }
+        self.phase(Phase::Drive);
+        let end = self.now.tick + self.config.drive_ticks;
+        self.trouble_due = self.now.tick + 2 * u64::from(ELECTION_TICKS);
+        while self.now.tick < end {
+            if self.now.tick >= self.trouble_due {
+                self.trouble();
+            }
+            self.tick();
+        }
+        self.heal();
+
+        self.phase(Phase::Recovery);
+        let workers = self.clients.len();
+        for &id in &ids {
+            let source = Source::Generator(Arc::clone(&self.generator));
+            let probe = Client::new(id, source, &mut self.scribe, self.rng.random());
+            self.clients.push(probe);
+        }
+        let end = self.now.tick + RECOVERY_TICKS;
+        while self.now.tick < end && !self.clients[workers..].iter().all(|probe| probe.written) {
+            self.tick();
+        }
+        // Whatever is open stays open in the history: its end is unknown.
+        self.clients.clear();
+
+        self.phase(Phase::FinalReads);
+        for &id in &ids {
+            let source = Source::List(self.generator.final_reads());
+            let reader = Client::new(id, source, &mut self.scribe, self.rng.random());
+            self.clients.push(reader);
+        }
+        let end = self.now.tick + RECOVERY_TICKS;
+        while self.now.tick < end && !self.clients.iter().all(Client::is_done) {
+            self.tick();
+        }
+        self.phase(Phase::End);
+        self.recording()
+    }
+
+    fn recording(self) -> Recording {
+        let nodes = self.nodes.iter().map(|node| history_node(node.id())).collect::<Vec<_>>();
+        let expectations = Expectations {
+            nodes,
+            operation_kinds: vec![OpKind::Read, OpKind::Write],
+            ok_operations_min: 10,
+            faults: Vec::new(),
+            recovery_limit_ms: RECOVERY_TICKS * TICK_NS / 1_000_000,
+            complete: true,
+        };
+        let traces = self.nodes.into_iter().map(|node| (history_node(node.id()), node.trace())).collect();
+        Recording { history: self.scribe.text, traces, expectations }
+    }
+
+    fn phase(&mut self, phase: Phase) {
+        self.scribe.record(self.now.tick, |time| Event::Phase { time, phase });
+    }
+
+    /// One tick: messages arrive, nodes notice the time, clients ask and give up.
+    fn tick(&mut self) {
+        self.now.tick += 1;
+        while let Some(message) = self.network.deliver(self.now.tick) {
+            let index = self.index_of(message.to);
+            self.step(index, Input::Message(message));
+        }
+        for index in 0..self.nodes.len() {
+            let mut effects = Vec::new();
+            self.nodes[index].tick(self.now, &mut effects);
+            self.carry_out(effects);
+        }
+        for index in 0..self.clients.len() {
+            self.clients[index].give_up(self.now.tick, false, &mut self.scribe);
+            let Some((op, txn)) = self.clients[index].next(self.now.tick, &mut self.scribe) else { continue };
+            let node = self.index_of(self.clients[index].node);
+            let mut effects = Vec::new();
+            match self.nodes[node].request(txn, self.now, &mut effects) {
+                Some(request) => self.clients[index].sent(op, request, self.now.tick),
+                None => self.clients[index].refused(op, self.now.tick, &mut self.scribe),
+            }
+            self.carry_out(effects);
+        }
+    }
+
+    fn step(&mut self, index: usize, input: Input) {
+        let mut effects = Vec::new();
+        self.nodes[index].step(input, self.now, &mut effects);
+        self.carry_out(effects);
+    }
+
+    fn carry_out(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Send(message) => self.network.send(&message, self.now.tick),
+                Effect::Answer(request, answer) => {
+                    for client in &mut self.clients {
+                        client.answer(request, &answer, self.now.tick, &mut self.scribe);
+                    }
+                }
+            }
+        }
+    }
+
+    fn index_of(&self, id: u64) -> usize {
+        usize::try_from(id - 1).expect("a simulated cluster is small")
+    }
+
+    /// Changes the trouble: something new happens, or something old ends.
+    fn trouble(&mut self) {
+        self.trouble_due = self.now.tick + self.rng.random_range(1..=2 * self.knobs.period);
+        let kinds = [(self.knobs.cuts, 0), (self.knobs.crashes, 1), (self.knobs.pauses, 2)];
+        let kinds = kinds.into_iter().filter(|(on, _)| *on).map(|(_, kind)| kind).collect::<Vec<_>>();
+        match kinds.choose(&mut self.rng) {
+            Some(0) => self.cut_or_restore(),
+            Some(1) => self.crash_or_start(),
+            Some(_) => self.pause_or_resume(),
+            None => (),
+        }
+    }
+
+    fn cut_or_restore(&mut self) {
+        self.cut = !self.cut;
+        let cuts = if self.cut { self.draw_cuts() } else { BTreeSet::new() };
+        let hurt = cuts.iter().map(|(from, _)| history_node(*from)).collect::<BTreeSet<_>>();
+        self.network.set_cuts(cuts);
+        self.record("partition", self.cut, hurt.into_iter().collect());
+    }
+
+    /// Two sides, one node alone, one direction only, or every link by chance.
+    fn draw_cuts(&mut self) -> BTreeSet<(u64, u64)> {
+        let mut ids = self.nodes.iter().map(Node::id).collect::<Vec<_>>();
+        ids.shuffle(&mut self.rng);
+        let one_way = self.rng.random_bool(0.3);
+        let scattered = self.rng.random_bool(0.2);
+        let side = ids[..self.rng.random_range(1..=ids.len().div_ceil(2))].to_vec();
+        let mut cuts = BTreeSet::new();
+        for &from in &ids {
+            for &to in &ids {
+                let across = side.contains(&from) && !side.contains(&to);
+                let back = side.contains(&to) && !side.contains(&from);
+                let cut = if scattered { self.rng.random_bool(0.4) } else { across || (back && !one_way) };
+                if from != to && cut {
+                    cuts.insert((from, to));
+                }
+            }
+        }
+        cuts
+    }
+
+    fn crash_or_start(&mut self) {
+        let down = (0..self.nodes.len()).filter(|&index| !self.nodes[index].is_up()).collect::<Vec<_>>();
+        let up = (0..self.nodes.len()).filter(|&index| self.nodes[index].is_up()).collect::<Vec<_>>();
+        match down.choose(&mut self.rng) {
+            Some(&index) if up.is_empty() || self.rng.random_bool(0.6) => self.start(index),
+            _ => {
+                if let Some(&index) = up.choose(&mut self.rng) {
+                    self.crash(index);
+                }
+            }
+        }
+    }
+
+    fn crash(&mut self, index: usize) {
+        self.nodes[index].crash();
+        let id = self.nodes[index].id();
+        for client in self.clients.iter_mut().filter(|client| client.node == id) {
+            client.give_up(self.now.tick, true, &mut self.scribe);
+        }
+        self.record("kill", true, vec![history_node(id)]);
+    }
+
+    fn start(&mut self, index: usize) {
+        let effects = self.nodes[index].start(self.now);
+        self.carry_out(effects);
+        self.record("kill", false, vec![history_node(self.nodes[index].id())]);
+    }
+
+    fn pause_or_resume(&mut self) {
+        let index = self.rng.random_range(0..self.nodes.len());
+        let node = history_node(self.nodes[index].id());
+        if self.nodes[index].is_paused() {
+            self.resume(index);
+        } else if self.nodes[index].is_up() {
+            self.nodes[index].pause();
+            self.record("pause", true, vec![node]);
+        }
+    }
+
+    fn resume(&mut self, index: usize) {
+        let effects = self.nodes[index].resume(self.now);
+        self.carry_out(effects);
+        self.record("pause", false, vec![history_node(self.nodes[index].id())]);
+    }
+
+    /// Ends all trouble.
+    fn heal(&mut self) {
+        self.network.set_weather(Weather::CALM);
+        self.network.set_cuts(BTreeSet::new());
+        for index in 0..self.nodes.len() {
+            if self.nodes[index].is_paused() {
+                self.resume(index);
+            }
+            if !self.nodes[index].is_up() {
+                self.start(index);
+            }
+        }
+    }
+
+    fn record(&mut self, fault: &str, began: bool, nodes: Vec<NodeId>) {
+        let phase = if began { FaultPhase::Inject } else { FaultPhase::Heal };
+        let evidence = Evidence {
+            source: "simulation".to_owned(),
+            node: None,
+            seen: "the simulated world was changed".to_owned(),
+        };
+        let receipt = Receipt { outcome: Outcome::Installed, evidence: vec![evidence] };
+        let fault = fault.to_owned();
+        self.scribe.record(self.now.tick, |time| Event::Fault { time, fault, phase, nodes, receipt });
+    }
+}

@@ -1,0 +1,71 @@
+//! Thousands of seeds of the simulation: the paper's Raft is never found guilty, and planted bugs are.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use checkers::Verdict;
+use harness::config::Settings;
+use harness::simulation::{Config, simulate};
+
+/// Runs the seeds on all cores; what each gives, by seed.
+fn sweep<T: Send>(seeds: std::ops::Range<u64>, run: impl Fn(u64) -> T + Sync) -> BTreeMap<u64, T> {
+    let next = AtomicU64::new(seeds.start);
+    let results = Mutex::new(BTreeMap::new());
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds.end {
+                        return;
+                    }
+                    let result = run(seed);
+                    results.lock().expect("no run panics with the results locked").insert(seed, result);
+                }
+            });
+        }
+    });
+    results.into_inner().expect("no run panics with the results locked")
+}
+
+/// No finding of any seed is anything but valid.
+fn is_valid(seeds: std::ops::Range<u64>, configure: impl Fn(Config) -> Config + Sync) {
+    let judged = sweep(seeds, |seed| {
+        let findings = simulate(&configure(Config::new(seed))).expect("the config names no bug").judge();
+        findings.into_iter().find(|finding| finding.verdict != Verdict::Valid)
+    });
+    for (seed, finding) in judged {
+        if let Some(finding) = finding {
+            panic!("seed {seed}: {}: {}\n{:#?}", finding.checker, finding.summary, finding.anomalies);
+        }
+    }
+}
+
+#[test]
+fn the_papers_raft_is_valid_on_five_nodes() {
+    is_valid(0..1500, |config| config);
+}
+
+#[test]
+fn the_papers_raft_is_valid_on_three_nodes() {
+    is_valid(10_000..10_700, |config| Config { nodes: 3, ..config });
+}
+
+#[test]
+fn the_papers_raft_is_valid_without_pre_vote_and_check_quorum() {
+    is_valid(20_000..20_700, |config| {
+        let settings = Settings { pre_vote: false, check_quorum: false, ..config.settings };
+        Config { settings, ..config }
+    });
+}
+
+#[test]
+fn a_seed_is_bit_identical() {
+    for seed in 0..5 {
+        let once = simulate(&Config::new(seed)).expect("no bug");
+        assert_eq!(once, simulate(&Config::new(seed)).expect("no bug"), "seed {seed}");
+        assert_ne!(once.history, simulate(&Config::new(seed + 100)).expect("no bug").history);
+    }
+}
