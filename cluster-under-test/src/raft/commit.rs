@@ -1,0 +1,54 @@
+//! What is committed, and handing it to the state machine (§5.3, §5.4.2).
+//!
+//! A leader counts copies that are durable, its own included, and only of entries of its own term: what lies before
+//! such an entry is committed with it. Followers learn the commit index from the next message. Committed entries
+//! are applied in order, each once in a life.
+
+use super::{Index, Output, Raft, State};
+use crate::trace::TraceEvent;
+
+impl Raft {
+    /// Commits what a quorum has by now. Does nothing unless this node leads.
+    pub(super) fn advance_commit(&mut self) {
+        let State::Leader(leader) = &self.state else { return };
+        let others = leader.progress.values().map(super::progress::Progress::matched);
+        let matched: Vec<Index> = std::iter::once(self.disk.durable()).chain(others).collect();
+        let index = self.rules.quorum_index(&matched);
+        if index <= self.commit {
+            return;
+        }
+        if self.rules.commits_only_current_term() && self.log.term(index) != Some(self.term) {
+            return;
+        }
+        self.commit_to(index);
+        // Followers that forwarded requests answer their clients when they apply: tell them now.
+        self.broadcast();
+        self.begin_round();
+    }
+
+    /// The log is committed up to `index`, or further already.
+    pub(super) fn commit_to(&mut self, index: Index) {
+        self.invariant(index <= self.log.last_index(), "only entries in the log are committed");
+        let index = index.min(self.log.last_index());
+        if index <= self.commit {
+            return;
+        }
+        let entry_term = self.log.term(index).expect("it is in the log and behind the base");
+        self.commit = index;
+        self.trace(TraceEvent::Commit { term: self.term, index, entry_term });
+        self.apply();
+    }
+
+    fn apply(&mut self) {
+        let entries = self.log.range(self.applied + 1, self.commit);
+        let Some(last) = entries.last() else { return };
+        self.applied = last.index;
+        self.outputs.push(Output::Apply(entries));
+        self.serve_reads_that_waited();
+    }
+
+    /// Whether the leader has committed an entry of its term, and with it all that its predecessors committed.
+    pub(super) fn has_committed_in_term(&self) -> bool {
+        self.log.term(self.commit) == Some(self.term)
+    }
+}
