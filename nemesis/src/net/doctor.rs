@@ -290,7 +290,9 @@ fn proc_check(found: &Found) -> Check {
     if found.warnings.is_empty() {
         return Check::good(NAME, "the sandbox has its own");
     }
-    Check::bad(NAME, found.warnings.join("; "), "nothing to do: runs work, with the pids of the outer /proc")
+    let help = "runs work, but what faults did to processes cannot be seen there, and is reported as indeterminate; in a \
+                container, unmask /proc (docker run --security-opt systempaths=unconfined)";
+    Check::bad(NAME, found.warnings.join("; "), help)
 }
 
 fn capture_check(found: &Found) -> Check {

@@ -164,7 +164,7 @@ fn become_init(parent_alive: &OwnedFd, mask: &SigSet) -> Result<Vec<String>, Ste
     let mut warnings = Vec::new();
     if let Err(errno) = mount_proc() {
         warnings.push(format!(
-            "failed to mount /proc in the sandbox: {errno}; going on with the outer one, whose pids differ"
+            "failed to mount /proc in the sandbox: {errno}; going on with the outer one, which has other pids"
         ));
     }
     // SAFETY: pid 1 has one thread, the one that forked it.
