@@ -8,23 +8,23 @@ use std::time::{Duration, Instant};
 use serde_json::Value as Json;
 
 /// The harness, with its results in a directory of its own.
-pub fn harness(results: &Path, args: &[&str]) -> Command {
+pub(crate) fn harness(results: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_harness"));
     command.args(args).arg("--results").arg(results);
     command
 }
 
 /// A directory that is removed at the end of the test.
-pub struct Scratch(PathBuf);
+pub(crate) struct Scratch(PathBuf);
 
 impl Scratch {
-    pub fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("harness-test-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&path).expect("a temporary directory");
         Self(path)
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 }
@@ -38,7 +38,7 @@ impl Drop for Scratch {
 }
 
 /// The exit status and both streams, for the message of a failed assertion.
-pub fn shown(output: &Output) -> String {
+pub(crate) fn shown(output: &Output) -> String {
     format!(
         "{}\n--- stdout\n{}\n--- stderr\n{}",
         output.status,
@@ -48,12 +48,12 @@ pub fn shown(output: &Output) -> String {
 }
 
 /// The one object on standard output.
-pub fn object(output: &Output) -> Json {
+pub(crate) fn object(output: &Output) -> Json {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", shown(output)))
 }
 
 /// Waits until it holds, or fails after a time that only a hang can take.
-pub fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while !holds() {
         assert!(Instant::now() < deadline, "{what} did not come true");
