@@ -73,7 +73,11 @@ pub(crate) fn lines<'a>(text: &str, file: &'a str) -> Result<(Vec<Line<'a>>, Vec
                 let problem = if line.trim().is_empty() {
                     "the line is empty".to_owned()
                 } else {
-                    format!("not a JSON object: {error}")
+                    // The parser saw one line only; ours is the number that counts.
+                    format!(
+                        "not a JSON object: {}",
+                        error.to_string().replace(" at line 1 column", " at column")
+                    )
                 };
                 return Err(Malformed { file: file.to_owned(), line: number, field: None, problem });
             }
