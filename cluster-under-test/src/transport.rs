@@ -30,6 +30,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use crate::raft::{Envelope, NodeId};
+use crate::storage::describe;
 
 /// The version of frames and messages.
 const FORMAT: u32 = 1;
@@ -156,45 +157,35 @@ impl Sender {
         let mut refusals = 0;
         // A peer that is away for long is one line in the log, not one for each attempt.
         let mut away = false;
+        let mut dropped = 0;
         loop {
-            let reason = match self.connect().await {
+            let attempt = connect(self.address, self.unacknowledged_max);
+            let error = match discarding(&mut self.waiting, &mut dropped, attempt).await {
                 Ok(stream) => {
                     if away {
-                        tracing::info!("connected to n{to} again");
+                        tracing::info!("connected to n{to} again, {dropped} messages dropped meanwhile");
                     }
-                    (refusals, away) = (0, false);
+                    (refusals, away, dropped) = (0, false, 0);
                     match self.converse(stream).await {
                         Ok(()) => return,
                         Err(error) => error,
                     }
                 }
-                Err(error) => {
-                    // A timeout was waiting enough.
-                    if error.kind() != io::ErrorKind::TimedOut {
-                        let backoff = BACKOFF.1.min(BACKOFF.0 * 2_u32.saturating_pow(refusals));
-                        refusals += 1;
-                        sleep(backoff.mul_f64(self.backoff_scale)).await;
-                    }
-                    error
-                }
+                Err(error) => error,
             };
             if !away {
+                let reason = describe(&error);
                 tracing::info!("no connection to n{to} at {}: {reason}; trying again", self.address);
                 away = true;
             }
-            // What waited meanwhile is history: the protocol has repeated, or will repeat, what still matters.
-            while self.waiting.try_recv().is_ok() {}
+            // A timeout was waiting enough.
+            if error.kind() != io::ErrorKind::TimedOut {
+                let backoff = BACKOFF.1.min(BACKOFF.0 * 2_u32.saturating_pow(refusals));
+                refusals += 1;
+                let pause = sleep(backoff.mul_f64(self.backoff_scale));
+                discarding(&mut self.waiting, &mut dropped, pause).await;
+            }
         }
-    }
-
-    async fn connect(&self) -> io::Result<TcpStream> {
-        let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect(self.address))
-            .await
-            .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no answer"))??;
-        stream.set_nodelay(true)?;
-        let milliseconds = u32::try_from(self.unacknowledged_max.as_millis()).unwrap_or(u32::MAX);
-        nix::sys::socket::setsockopt(&stream, nix::sys::socket::sockopt::TcpUserTimeout, &milliseconds)?;
-        Ok(stream)
     }
 
     /// Sends what waits until the connection breaks, or, without an error, until the node stops.
@@ -228,6 +219,32 @@ impl Sender {
             {
                 encode(&envelope, &mut buffer);
             }
+        }
+    }
+}
+
+async fn connect(address: SocketAddr, unacknowledged_max: Duration) -> io::Result<TcpStream> {
+    let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect(address))
+        .await
+        .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no answer"))??;
+    stream.set_nodelay(true)?;
+    let milliseconds = u32::try_from(unacknowledged_max.as_millis()).unwrap_or(u32::MAX);
+    nix::sys::socket::setsockopt(&stream, nix::sys::socket::sockopt::TcpUserTimeout, &milliseconds)?;
+    Ok(stream)
+}
+
+/// What is said to a peer that is away is dropped: by the time that it is back, the protocol has repeated, or will
+/// repeat, what still matters.
+async fn discarding<T>(
+    waiting: &mut mpsc::Receiver<Envelope>,
+    dropped: &mut u64,
+    until: impl Future<Output = T>,
+) -> T {
+    tokio::pin!(until);
+    loop {
+        tokio::select! {
+            output = &mut until => return output,
+            Some(_) = waiting.recv() => *dropped += 1,
         }
     }
 }

@@ -226,6 +226,23 @@ fn a_missing_segment_is_refused() {
 }
 
 #[test]
+fn a_segment_that_was_to_be_deleted_may_come_back_after_a_crash() {
+    let dir = Dir::new("undeleted");
+    let mut storage = Storage::open(&dir.0, 1).unwrap().storage;
+    for index in 1..=4 {
+        storage.write(vec![entries(index..=index, 1)]).unwrap();
+    }
+    let files = dir.files(".log");
+    let oldest = std::fs::read(&files[1]).unwrap();
+    storage.write(vec![snapshot(4, 1), entries(5..=5, 1)]).unwrap();
+    drop(storage);
+    assert!(!files[1].exists() && !files[2].exists());
+    std::fs::write(&files[1], oldest).unwrap();
+    assert_eq!(log(&dir.open().unwrap()), [(5, 1)]);
+    assert!(!files[1].exists());
+}
+
+#[test]
 fn an_installed_snapshot_replaces_the_log() {
     let dir = Dir::new("install");
     let mut storage = dir.open().unwrap().storage;

@@ -179,10 +179,12 @@ impl Node {
         std::fs::read_to_string(self.dir.join("stderr.log")).unwrap()
     }
 
-    /// The lines of its trace, each of which must be one.
+    /// The lines of its trace, each of which must be one. A line that is just being written does not count yet.
     pub(crate) fn trace(&self) -> Vec<Line> {
         let text = std::fs::read_to_string(self.dir.join("trace.jsonl")).unwrap();
-        text.lines()
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        whole
+            .lines()
             .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
             .collect()
     }
