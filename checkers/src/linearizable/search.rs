@@ -494,3 +494,61 @@ impl Debts {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::{Op, Reply};
+    use crate::model::Register;
+
+    fn call(id: usize, op: Op, ret: Option<Reply>, invoked: u64, returned: Option<u64>) -> Call<Register> {
+        Call { id, op, ret, invoked, returned }
+    }
+
+    /// A write of 1, then at the same time a read of 1 and a write of 2 that never returns.
+    fn calls() -> Vec<Call<Register>> {
+        let key = || "x".to_owned();
+        vec![
+            call(0, Op::Write { key: key(), value: 1 }, Some(Reply::Write), 1, Some(2)),
+            call(1, Op::Read { key: key() }, Some(Reply::Read { value: Some(1) }), 3, Some(5)),
+            call(2, Op::Write { key: key(), value: 2 }, None, 4, None),
+        ]
+    }
+
+    #[test]
+    fn replay_accepts_an_order_with_and_without_what_never_returned() {
+        assert!(replay(&Register::default(), &calls(), &[0, 1]));
+        assert!(replay(&Register::default(), &calls(), &[0, 1, 2]));
+    }
+
+    #[test]
+    fn replay_refuses_what_the_model_or_time_forbids() {
+        for (order, why) in [
+            (&[0, 2, 1][..], "the read would see 2"),
+            (&[1, 0], "the read would come before the write"),
+            (&[0], "the read is missing"),
+            (&[0, 0, 1], "the write stands there twice"),
+        ] {
+            assert!(!replay(&Register::default(), &calls(), order), "{why}");
+        }
+        let reads = |first: (u64, u64), second: (u64, u64)| {
+            [first, second].map(|(invoked, returned)| {
+                let read = Op::Read { key: "x".to_owned() };
+                call(0, read, Some(Reply::Read { value: None }), invoked, Some(returned))
+            })
+        };
+        assert!(!replay(&Register::default(), &reads((3, 4), (1, 2)), &[0, 1]), "the second ended before");
+        assert!(replay(&Register::default(), &reads((2, 4), (1, 2)), &[0, 1]), "equal stamps are concurrent");
+    }
+
+    #[test]
+    fn memory_ends_a_search_too() {
+        let key = || "x".to_owned();
+        let calls: Vec<_> = (0..20)
+            .map(|id| call(id, Op::Write { key: key(), value: id as u64 }, Some(Reply::Write), 1, Some(9)))
+            .collect();
+        let budget = Budget { bytes: 1_000, ..Budget::default() };
+        let searched = search(&Register::default(), &calls, budget, Reductions::All);
+        assert!(matches!(searched.outcome, Outcome::OutOfBudget(_)), "{searched:?}");
+    }
+}

@@ -76,7 +76,7 @@ fn perform(script: &[Step], shape: Shape) -> History {
         let completion = match applied.take() {
             _ if first % 8 == 7 => Completion::Info { reason: "timeout".into() },
             Some(reply) => Completion::Ok(if second % 10 == 0 {
-                falsify(reply, u64::from(third) % shape.values)
+                falsify(&reply, u64::from(third) % shape.values)
             } else {
                 reply
             }),
@@ -102,8 +102,8 @@ fn draw_op(first: u8, second: u8, third: u8, values: u64) -> Op {
     }
 }
 
-fn falsify(reply: Reply, value: u64) -> Reply {
-    match reply {
+fn falsify(reply: &Reply, value: u64) -> Reply {
+    match *reply {
         Reply::Read { .. } => Reply::Read { value: Some(value) },
         Reply::Write => Reply::Write,
         Reply::Swapped => Reply::NotSwapped { seen: Some(value) },
