@@ -66,15 +66,19 @@ impl Raft {
         }
     }
 
-    /// To each follower the entries that it lacks and there is room for, or else news of the commit index.
     pub(super) fn broadcast(&mut self) {
         for peer in self.peers() {
-            self.send_entries(peer);
-            let State::Leader(leader) = &self.state else { return };
-            let progress = &leader.progress[&peer];
-            if progress.mode() == Mode::Replicate && progress.commit_sent < self.commit {
-                self.send_append(peer, Vec::new());
-            }
+            self.send_news(peer);
+        }
+    }
+
+    /// The entries that the follower lacks and there is room for, or else the commit index, if it is news.
+    pub(super) fn send_news(&mut self, to: NodeId) {
+        self.send_entries(to);
+        let State::Leader(leader) = &self.state else { return };
+        let progress = &leader.progress[&to];
+        if progress.mode() == Mode::Replicate && progress.commit_sent < self.commit {
+            self.send_append(to, Vec::new());
         }
     }
 
@@ -112,7 +116,7 @@ impl Raft {
     }
 
     /// Entries to a follower, as many messages as its pipeline has room for; a snapshot, if they are gone.
-    pub(super) fn send_entries(&mut self, to: NodeId) {
+    fn send_entries(&mut self, to: NodeId) {
         loop {
             let State::Leader(leader) = &self.state else { return };
             let progress = &leader.progress[&to];
@@ -168,9 +172,7 @@ impl Raft {
             }
         }
         self.on_round_echo(from, round);
-        if let State::Leader(_) = self.state {
-            self.send_entries(from);
-        }
+        self.send_news(from);
     }
 }
 
@@ -188,6 +190,11 @@ impl Raft {
         let contiguous = (prev.index + 1..).zip(&entries).all(|(index, entry)| entry.index == index);
         if !contiguous {
             // No leader sends such a thing; whatever did gets no answer.
+            return;
+        }
+        if self.disk.durable() < self.log.base().index {
+            // A snapshot that replaced the log is still on its way to the disk, and nothing is built on it before.
+            // The leader sends again.
             return;
         }
         let is_heartbeat = entries.is_empty();

@@ -110,7 +110,7 @@ impl Raft {
         if installed {
             progress.installed(index.min(last_index));
             self.advance_commit();
-            self.send_entries(from);
+            self.send_news(from);
         } else if let Mode::Snapshot(transfer) = progress.mode()
             && transfer.index == index
             // An answer that came twice must not make two streams of chunks.
