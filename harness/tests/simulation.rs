@@ -1,34 +1,8 @@
 //! Thousands of seeds of the simulation: the paper's Raft is never found guilty, and planted bugs are.
 
-use std::collections::BTreeMap;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use checkers::Verdict;
 use harness::config::Settings;
-use harness::simulation::{Config, simulate};
-
-/// Runs the seeds on all cores; what each gives, by seed.
-fn sweep<T: Send>(seeds: std::ops::Range<u64>, run: impl Fn(u64) -> T + Sync) -> BTreeMap<u64, T> {
-    let next = AtomicU64::new(seeds.start);
-    let results = Mutex::new(BTreeMap::new());
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds.end {
-                        return;
-                    }
-                    let result = run(seed);
-                    results.lock().expect("no run panics with the results locked").insert(seed, result);
-                }
-            });
-        }
-    });
-    results.into_inner().expect("no run panics with the results locked")
-}
+use harness::simulation::{Config, simulate, sweep};
 
 /// No finding of any seed is anything but valid.
 fn is_valid(seeds: std::ops::Range<u64>, configure: impl Fn(Config) -> Config + Sync) {

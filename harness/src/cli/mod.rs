@@ -13,6 +13,7 @@ mod check;
 mod cluster_args;
 mod doctor;
 mod list;
+mod simulate;
 mod test;
 mod up;
 
@@ -32,6 +33,8 @@ enum Command {
     Test(test::Args),
     /// Boot a cluster and keep it until Ctrl-C, for curl and for looking
     Up(up::Args),
+    /// Run many seeds of the same protocol in virtual time; boots nothing
+    Simulate(simulate::Args),
     /// Judge recorded runs again; boots nothing
     Check(check::Args),
     /// Show the faults, checkers, systems, workloads and bugs there are
@@ -59,6 +62,7 @@ pub fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Test(args) => test::run(&args),
         Command::Up(args) => up::run(&args),
+        Command::Simulate(args) => simulate::run(&args),
         Command::Check(args) => check::run(&args),
         Command::List(args) => list::run(&args),
         Command::Doctor(args) => doctor::run(&args),

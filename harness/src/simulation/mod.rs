@@ -14,10 +14,13 @@ mod clients;
 mod disk;
 mod network;
 mod node;
+mod sweep;
 mod world;
 
 use checkers::history::NodeId;
 use checkers::{Budget, CHECKERS, Evidence, Expectations, Finding, History, Trace};
+
+pub use sweep::sweep;
 
 use crate::config::Settings;
 use crate::error::Result;

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 
-use cluster_under_test::raft::{Envelope, NodeId};
+use cluster_under_test::raft::{Envelope, Message, NodeId};
 use rand::RngExt;
 use rand_pcg::Pcg64Mcg;
 
@@ -52,6 +52,13 @@ impl Ord for Letter {
     }
 }
 
+/// Raft's own messages may come twice, and the protocol must not mind. A client's request that a follower passes on must
+/// not: two copies are two requests. The transport promises that (a connection delivers a frame at most once, and a
+/// frame is never written to a second connection), so the simulation keeps the promise too.
+fn may_come_twice(message: &Envelope) -> bool {
+    !matches!(message.message, Message::Propose { .. })
+}
+
 impl Network {
     pub(super) fn new(weather: Weather, rng: Pcg64Mcg) -> Self {
         Self { weather, cuts: BTreeSet::new(), under_way: BinaryHeap::new(), sent: 0, rng }
@@ -68,7 +75,7 @@ impl Network {
     }
 
     pub(super) fn send(&mut self, message: &Envelope, now: u64) {
-        let copies = 1 + u32::from(self.rng.random_bool(self.weather.duplicate));
+        let copies = 1 + u32::from(self.rng.random_bool(self.weather.duplicate) && may_come_twice(message));
         for _ in 0..copies {
             if self.rng.random_bool(self.weather.loss) {
                 continue;
