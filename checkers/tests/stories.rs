@@ -141,6 +141,11 @@ mod log_matching {
     }
 
     #[test]
+    fn append_before_the_snapshot_is_durable() {
+        check("log-matching/append_before_the_snapshot_is_durable.txt");
+    }
+
+    #[test]
     fn snapshot_replaces_the_log() {
         check("log-matching/snapshot_replaces_the_log.txt");
     }

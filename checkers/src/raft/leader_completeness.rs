@@ -71,9 +71,11 @@ fn committed(evidence: &Evidence) -> BTreeMap<LogIndex, Committed<'_>> {
                 TraceEvent::Boot { snapshot_index, .. } => commit_index = snapshot_index,
                 TraceEvent::Restore { index, .. } => commit_index = commit_index.max(index),
                 TraceEvent::Commit { term, index, entry_term } => {
-                    for at in commit_index + 1..=index {
-                        let known = if at == index { Some(entry_term) } else { log.term(at) };
-                        let Some(entry_term) = known else { continue };
+                    // What is before the entry is committed with it, if the view shows the log that holds it.
+                    let known = log.term(index) == Some(entry_term);
+                    for at in if known { commit_index + 1 } else { index }..=index {
+                        let term_there = if at == index { Some(entry_term) } else { log.term(at) };
+                        let Some(entry_term) = term_there else { continue };
                         let fresh = Committed { entry_term, term, place };
                         let entry = committed.entry(at).or_insert(fresh);
                         if fresh.term < entry.term {

@@ -21,6 +21,8 @@ pub(super) struct LogView {
     last: Option<LogIndex>,
     /// Entries up to here are in the snapshot.
     snapshot_index: LogIndex,
+    /// The last snapshot from a leader that has replaced state and log in this life.
+    installed_index: LogIndex,
 }
 
 /// Where entries that start at an index would be attached.
@@ -70,15 +72,20 @@ impl LogView {
                 self.last = Some(from_index.saturating_sub(1).max(self.snapshot_index));
             }
             &TraceEvent::Durable { index, .. } => self.confirm(index),
-            &TraceEvent::Snapshot { index, entry_term, origin, .. } => {
-                self.snapshot(index, entry_term, origin);
+            &TraceEvent::Snapshot { index, entry_term, origin: SnapshotOrigin::Installed, .. } => {
+                self.install(index);
+                // By now the log may have gone on, but not without this entry.
+                self.terms.insert(index, entry_term);
             }
+            &TraceEvent::Snapshot { index, origin: SnapshotOrigin::Taken, .. } => {
+                self.snapshot_index = self.snapshot_index.max(index);
+            }
+            &TraceEvent::Restore { index, .. } => self.install(index),
             TraceEvent::Term { .. }
             | TraceEvent::Role { .. }
             | TraceEvent::Vote { .. }
             | TraceEvent::Commit { .. }
-            | TraceEvent::Apply { .. }
-            | TraceEvent::Restore { .. } => {}
+            | TraceEvent::Apply { .. } => {}
         }
     }
 
@@ -119,27 +126,26 @@ impl LogView {
             self.terms.insert(last_index, last_term);
         }
         self.snapshot_index = snapshot_index;
+        self.installed_index = snapshot_index;
         self.last = Some(last_index);
         self.durable.clone_from(&self.terms);
         self.unconfirmed_from = last_index + 1;
     }
 
-    /// A snapshot of one's own changes no log. One from a leader replaces the whole log unless the log holds
-    /// its last entry, in which case what follows is kept (§7).
-    fn snapshot(&mut self, index: LogIndex, entry_term: Term, origin: SnapshotOrigin) {
+    /// A snapshot from a leader replaces the log, unless the log holds its last entry, in which case what
+    /// follows is kept (§7). Which of them happened shows with the next append; until then the log is unknown.
+    ///
+    /// A node tells of it twice, when its state is replaced and when the snapshot is durable, and may append
+    /// in between: the first time counts. The restore at a boot is of a snapshot that the boot has told.
+    fn install(&mut self, index: LogIndex) {
+        if index <= self.installed_index {
+            return;
+        }
+        self.installed_index = index;
         self.snapshot_index = self.snapshot_index.max(index);
-        if origin == SnapshotOrigin::Taken {
-            return;
-        }
-        if self.terms.get(&index) == Some(&entry_term) {
-            // A node may also drop the rest, which the next append would tell.
-            self.last = None;
-            return;
-        }
-        self.terms = BTreeMap::from([(index, entry_term)]);
-        self.last = Some(index);
-        self.durable.clone_from(&self.terms);
-        self.unconfirmed_from = index + 1;
+        self.terms.clear();
+        self.unconfirmed_from = 0;
+        self.last = None;
     }
 
     fn cut(&mut self, from_index: LogIndex) {
