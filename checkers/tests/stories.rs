@@ -48,6 +48,11 @@ mod linearizable {
     }
 
     #[test]
+    fn lost_swap() {
+        check("linearizable/lost_swap.txt");
+    }
+
+    #[test]
     fn lost_update() {
         check("linearizable/lost_update.txt");
     }

@@ -156,11 +156,11 @@ impl Story<'_> {
         let late = stale.last_call.expect("a block that must come first has an operation that came last");
         let cause = fresh.first_return.expect("a block that comes before another has a return");
         let late_operation = self.operations[late.id];
-        let title = match view(late) {
-            RegisterView::Read(_) if self.is_lost(fresh, late) => "lost write",
-            RegisterView::Read(_) => "stale read",
-            RegisterView::Swap { .. } => "lost update",
-            RegisterView::Write(_) | RegisterView::Opaque => "not linearizable",
+        let title = match (view(late), fresh.stages.as_slice()) {
+            (RegisterView::Read(_), [stage]) if self.is_lost(stage, late) => "lost write",
+            (RegisterView::Read(_), _) => "stale read",
+            (RegisterView::Swap { .. }, _) => "lost update",
+            (RegisterView::Write(_) | RegisterView::Opaque, _) => "not linearizable",
         };
         let headline = format!(
             "{} on {}{} began after {} had returned",
@@ -190,13 +190,15 @@ impl Story<'_> {
 
     fn real_time(&self, labels: &str, early: &Call<Register>, late: &Call<Register>) -> String {
         let (early, late) = (self.operations[early.id], self.operations[late.id]);
-        format!(
-            "{labels}: {} returned at {}, before {} began at {}",
-            self.phrase(early),
-            self.completed(early),
-            self.phrase(late),
-            self.invoked(late),
-        )
+        let (returned, began) = (self.completed(early), self.invoked(late));
+        let (early_is, late_is) = (self.phrase(early), self.phrase(late));
+        if returned == began {
+            // Alike to the millisecond, which is not what decides.
+            let gap_ns = late.invoked_at - early.completed_at.unwrap_or(late.invoked_at);
+            let gap = if gap_ns < 1_000 { format!("{gap_ns} ns") } else { format!("{} µs", gap_ns / 1_000) };
+            return format!("{labels}: {early_is} returned at {returned}, {gap} before {late_is} began");
+        }
+        format!("{labels}: {early_is} returned at {returned}, before {late_is} began at {began}")
     }
 
     /// Within a block the values follow each other by the swaps; real time must not say otherwise.
@@ -212,10 +214,12 @@ impl Story<'_> {
                 let mut reasons = self.links(block);
                 let labels = format!("{} before {}", show(later.value), show(earlier.value));
                 reasons.push(self.real_time(&labels, early, late));
-                let title = if matches!(view(late), RegisterView::Read(_)) {
-                    "stale read"
-                } else {
-                    "not linearizable"
+                let title = match view(late) {
+                    RegisterView::Read(_) if self.is_lost(later, late) => "lost write",
+                    RegisterView::Read(_) => "stale read",
+                    RegisterView::Write(_) | RegisterView::Swap { .. } | RegisterView::Opaque => {
+                        "not linearizable"
+                    }
                 };
                 let headline = format!(
                     "{} on {}{} began after {} had returned",
@@ -283,10 +287,8 @@ impl Story<'_> {
 
     /// Whether a write left no trace: nobody ever saw it, and nothing else was written that could have hidden
     /// it from the read.
-    fn is_lost(&self, fresh: &Block<'_>, late: &Call<Register>) -> bool {
-        let [Stage { value: Some(value), writer: Some(writer), .. }] = *fresh.stages.as_slice() else {
-            return false;
-        };
+    fn is_lost(&self, fresh: &Stage<'_>, late: &Call<Register>) -> bool {
+        let (Some(value), Some(writer)) = (fresh.value, fresh.writer) else { return false };
         let seen = self.operations.iter().any(|operation| needs(operation) == Some(Some(value)));
         let hidden = self.operations.iter().any(|operation| {
             !matches!(operation.op, Op::Read { .. })
