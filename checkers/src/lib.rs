@@ -11,9 +11,9 @@ pub mod finding;
 pub mod history;
 mod json;
 pub mod linearizable;
+mod liveness;
 pub mod model;
 pub mod raft;
-mod recovery;
 mod summary;
 pub mod trace;
 
@@ -24,7 +24,7 @@ pub use finding::{Anomaly, Budget, Checker, EventRef, Finding, Verdict, check, v
 pub use history::History;
 pub use json::{Malformed, Warning};
 pub use linearizable::Linearizable;
-pub use recovery::Recovery;
+pub use liveness::Recovery;
 pub use summary::{FaultCounts, OperationCounts, Summary};
 pub use trace::Trace;
 
