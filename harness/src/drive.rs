@@ -28,7 +28,7 @@ use crate::plan::Plan;
 use crate::recorder::Recorder;
 use crate::report::Progress;
 use crate::stop::Stop;
-use crate::workload::{self, Generator};
+use crate::workload::{self, Generator, Part};
 
 /// A client whose operation failed at once (its node is down) waits this long, so that it does not spin.
 const AFTER_FAIL: Duration = Duration::from_millis(100);
@@ -132,6 +132,7 @@ impl Clients {
         let mut seeds = Pcg64Mcg::seed_from_u64(plan.streams.operations);
         for number in 0..plan.concurrency {
             let node = nodes[number as usize % nodes.len()];
+            let part = Part::of(number, nodes.len());
             let mut process = Process::new(plan, cluster, recorder, node);
             let (generator, end) = (Arc::clone(generator), Arc::clone(&end));
             let mut rng = Pcg64Mcg::seed_from_u64(seeds.random());
@@ -141,7 +142,7 @@ impl Clients {
                 let mut due = Instant::now() + period.mul_f64(rng.random());
                 while !end.load(Ordering::Relaxed) {
                     sleep_until(due).await;
-                    let op = generator.next(&mut rng);
+                    let op = generator.next(part, &mut rng);
                     let completion = process.perform(&op).await;
                     generator.completed(&op, &completion);
                     if !matches!(completion, Completion::Ok(_)) {
@@ -207,7 +208,7 @@ async fn recover(
             let mut written = false;
             // The last operation is a success, so the node serves; one of them was a write, so it can commit.
             loop {
-                let op = generator.next(&mut rng);
+                let op = generator.next(Part::Mixed, &mut rng);
                 let completion = process.perform(&op).await;
                 generator.completed(&op, &completion);
                 if matches!(completion, Completion::Ok(_)) {

@@ -46,7 +46,7 @@ impl Config {
     /// A run of this seed on the paper's Raft.
     pub fn new(seed: u64) -> Self {
         let settings = Settings { snapshot_entries: 40, ..Settings::default() };
-        Self { seed, nodes: 5, processes: 6, drive_ticks: 1000, settings }
+        Self { seed, nodes: 5, processes: 10, drive_ticks: 1000, settings }
     }
 }
 

@@ -15,9 +15,7 @@ use rand::RngExt;
 use rand_pcg::Pcg64Mcg;
 
 use super::disk::Disk;
-
-/// The longest that a write may take to be durable, in ticks.
-const SYNC_TICKS_MAX: u64 = 3;
+use crate::config::Settings;
 
 /// One node, up or down.
 pub(super) struct Node {
@@ -25,6 +23,8 @@ pub(super) struct Node {
     rules: &'static dyn Rules,
     bug: Option<String>,
     snapshot_entries: u64,
+    /// The longest that a write may take to be durable.
+    sync_ticks_max: u64,
     disk: Disk,
     life: Option<Life>,
     lives: u64,
@@ -63,15 +63,16 @@ impl Node {
     pub(super) fn new(
         config: Config,
         rules: &'static dyn Rules,
-        bug: Option<String>,
-        snapshot_entries: u64,
+        settings: &Settings,
+        sync_ticks_max: u64,
         rng: Pcg64Mcg,
     ) -> Self {
         Self {
             config,
             rules,
-            bug,
-            snapshot_entries,
+            bug: settings.bug.clone(),
+            snapshot_entries: settings.snapshot_entries,
+            sync_ticks_max,
             disk: Disk::default(),
             life: None,
             lives: 0,
@@ -94,7 +95,7 @@ impl Node {
     }
 
     /// Starts the node from what its disk holds.
-    pub(super) fn start(&mut self, now: Now) -> Vec<Effect> {
+    pub(super) fn start(&mut self, now: Now, effects: &mut Vec<Effect>) {
         assert!(self.life.is_none(), "only a node that is down is started");
         self.lives += 1;
         let recovered = self.disk.recover();
@@ -130,14 +131,12 @@ impl Node {
             reads: BTreeMap::new(),
             writes: BTreeMap::new(),
         });
-        let mut effects = Vec::new();
-        self.carry_out(outputs, now, &mut effects);
-        effects
+        self.carry_out(outputs, now, effects);
     }
 
     /// The node loses its memory and part of what it had not synced.
     pub(super) fn crash(&mut self) {
-        assert!(self.life.take().is_some(), "only a node that is up crashes");
+        self.life = None;
         self.paused = None;
         self.disk.crash(&mut self.rng);
     }
@@ -146,12 +145,10 @@ impl Node {
         self.paused.get_or_insert_default();
     }
 
-    pub(super) fn resume(&mut self, now: Now) -> Vec<Effect> {
-        let mut effects = Vec::new();
+    pub(super) fn resume(&mut self, now: Now, effects: &mut Vec<Effect>) {
         for input in self.paused.take().unwrap_or_default() {
-            self.step(input, now, &mut effects);
+            self.step(input, now, effects);
         }
-        effects
     }
 
     pub(super) fn is_paused(&self) -> bool {
@@ -182,12 +179,16 @@ impl Node {
         self.step(Input::Tick, now, effects);
     }
 
-    /// A client asks. `None` if the node is down: the connection is refused.
-    pub(super) fn request(&mut self, txn: Txn, now: Now, effects: &mut Vec<Effect>) -> Option<RequestId> {
+    /// The name of the next request of a client. `None` if the node is down: the connection is refused.
+    pub(super) fn next_request(&mut self) -> Option<RequestId> {
         let life = self.life.as_mut()?;
         life.sequence += 1;
-        let request =
-            RequestId { node: self.config.id, incarnation: self.lives, sequence: life.sequence };
+        Some(RequestId { node: self.config.id, incarnation: self.lives, sequence: life.sequence })
+    }
+
+    /// A client asks.
+    pub(super) fn request(&mut self, request: RequestId, txn: Txn, now: Now, effects: &mut Vec<Effect>) {
+        let life = self.life_mut();
         let input = if txn.is_read_only() {
             life.reads.insert(request, txn);
             Input::Read { request }
@@ -197,7 +198,6 @@ impl Node {
             Input::Propose { request, command }
         };
         self.step(input, now, effects);
-        Some(request)
     }
 
     fn carry_out(&mut self, outputs: Vec<Output>, now: Now, effects: &mut Vec<Effect>) {
@@ -205,7 +205,7 @@ impl Node {
             match output {
                 Output::Send(message) => effects.push(Effect::Send(message)),
                 Output::Write(write) => {
-                    let due = now.tick + self.rng.random_range(0..=SYNC_TICKS_MAX);
+                    let due = now.tick + self.rng.random_range(0..=self.sync_ticks_max);
                     self.disk.write(write, due);
                 }
                 Output::Apply(entries) => {

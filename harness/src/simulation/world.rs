@@ -1,6 +1,8 @@
 //! The loop of a simulation: ticks, messages, clients and trouble, in one fixed order.
 
+use std::any::Any;
 use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use checkers::history::{Event, Evidence, FaultPhase, Header, NodeId, OpKind, Outcome, Phase, Receipt};
@@ -15,7 +17,7 @@ use super::clients::{Client, Scribe, Source, history_node};
 use super::network::{Network, Weather};
 use super::node::{Effect, Node, Now, TICK_NS};
 use super::{Config, Recording};
-use crate::workload::Generator;
+use crate::workload::{Generator, Part};
 
 /// The least election timeout, in ticks.
 const ELECTION_TICKS: u32 = 20;
@@ -28,12 +30,15 @@ struct Knobs {
     weather: Weather,
     cuts: bool,
     crashes: bool,
+    /// Once in a while every node loses power at the same moment.
+    power_losses: bool,
     pauses: bool,
     /// Mean ticks between two changes of the trouble.
     period: u64,
     append_entries_max: usize,
     snapshot_chunk_bytes: usize,
     entries_kept: u64,
+    sync_ticks_max: u64,
 }
 
 impl Knobs {
@@ -47,11 +52,13 @@ impl Knobs {
             weather,
             cuts: rng.random_bool(0.7),
             crashes: rng.random_bool(0.6),
+            power_losses: rng.random_bool(0.2),
             pauses: rng.random_bool(0.4),
             period: rng.random_range(20..120),
             append_entries_max: *[1, 2, 16].choose(rng).expect("not empty"),
             snapshot_chunk_bytes: *[16, 200, 1 << 16].choose(rng).expect("not empty"),
             entries_kept: *[0, 10].choose(rng).expect("not empty"),
+            sync_ticks_max: *[1, 3, 15].choose(rng).expect("not empty"),
         }
     }
 }
@@ -91,7 +98,7 @@ impl World {
                 seed: 0,
             };
             let own = Pcg64Mcg::seed_from_u64(rng.random());
-            Node::new(raft, rules, config.settings.bug.clone(), config.settings.snapshot_entries, own)
+            Node::new(raft, rules, &config.settings, knobs.sync_ticks_max, own)
         });
         let nodes = nodes.collect::<Vec<_>>();
         let network = Network::new(knobs.weather, Pcg64Mcg::seed_from_u64(rng.random()));
@@ -106,7 +113,8 @@ impl World {
         let clients = (0..config.processes)
             .map(|number| {
                 let node = voters[number as usize % voters.len()];
-                Client::new(node, Source::Generator(Arc::clone(&generator)), &mut scribe, rng.random())
+                let source = Source::Generator(Arc::clone(&generator), Part::of(number, voters.len()));
+                Client::new(node, source, &mut scribe, rng.random())
             })
             .collect();
         Self {
@@ -128,8 +136,7 @@ impl World {
     pub(super) fn run(mut self) -> Recording {
         let ids = self.nodes.iter().map(Node::id).collect::<Vec<_>>();
         for index in 0..self.nodes.len() {
-            let effects = self.nodes[index].start(self.now);
-            self.carry_out(effects);
+            self.on_node(index, Node::start);
         }
         self.phase(Phase::Drive);
         let end = self.now.tick + self.config.drive_ticks;
@@ -145,7 +152,7 @@ impl World {
         self.phase(Phase::Recovery);
         let workers = self.clients.len();
         for &id in &ids {
-            let source = Source::Generator(Arc::clone(&self.generator));
+            let source = Source::Generator(Arc::clone(&self.generator), Part::Mixed);
             let probe = Client::new(id, source, &mut self.scribe, self.rng.random());
             self.clients.push(probe);
         }
@@ -193,30 +200,67 @@ impl World {
         self.now.tick += 1;
         while let Some(message) = self.network.deliver(self.now.tick) {
             let index = self.index_of(message.to);
-            self.step(index, Input::Message(message));
+            self.on_node(index, |node, now, effects| node.step(Input::Message(message), now, effects));
         }
         for index in 0..self.nodes.len() {
-            let mut effects = Vec::new();
-            self.nodes[index].tick(self.now, &mut effects);
-            self.carry_out(effects);
+            self.on_node(index, Node::tick);
         }
         for index in 0..self.clients.len() {
             self.clients[index].give_up(self.now.tick, false, &mut self.scribe);
             let Some((op, txn)) = self.clients[index].next(self.now.tick, &mut self.scribe) else { continue };
             let node = self.index_of(self.clients[index].node);
-            let mut effects = Vec::new();
-            match self.nodes[node].request(txn, self.now, &mut effects) {
-                Some(request) => self.clients[index].sent(op, request, self.now.tick),
-                None => self.clients[index].refused(op, self.now.tick, &mut self.scribe),
-            }
-            self.carry_out(effects);
+            let Some(request) = self.nodes[node].next_request() else {
+                self.clients[index].refused(op, self.now.tick, &mut self.scribe);
+                continue;
+            };
+            self.clients[index].sent(op, request, self.now.tick);
+            self.on_node(node, |node, now, effects| node.request(request, txn, now, effects));
         }
     }
 
-    fn step(&mut self, index: usize, input: Input) {
+    /// Lets a node do something, and carries out what follows from it. `None` if the node panicked over it.
+    ///
+    /// A node with a planted bug may corrupt itself and die of it. As with real processes, that is a finding about the
+    /// node and not the end of the run.
+    fn on_node<T>(&mut self, index: usize, act: impl FnOnce(&mut Node, Now, &mut Vec<Effect>) -> T) -> Option<T> {
+        let (now, node) = (self.now, &mut self.nodes[index]);
         let mut effects = Vec::new();
-        self.nodes[index].step(input, self.now, &mut effects);
-        self.carry_out(effects);
+        // A panic may leave the node's memory in any state; it is thrown away below. Its disk is only ever changed by
+        // whole writes.
+        let acted = catch_unwind(AssertUnwindSafe(|| act(node, now, &mut effects)));
+        match acted {
+            Ok(result) => {
+                self.carry_out(effects);
+                Some(result)
+            }
+            Err(panic) => {
+                self.died(index, &*panic);
+                None
+            }
+        }
+    }
+
+    fn died(&mut self, index: usize, panic: &(dyn Any + Send)) {
+        let words = panic.downcast_ref::<String>().map(String::as_str);
+        let words = words.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no words").to_owned();
+        let node = history_node(self.nodes[index].id());
+        self.lose(index);
+        self.scribe.record(self.now.tick, |time| Event::Death {
+            time,
+            node,
+            status: "a panic".to_owned(),
+            crash: true,
+            log: words.lines().map(ToOwned::to_owned).collect(),
+        });
+    }
+
+    /// The node's memory is gone, and with it every answer that it owed.
+    fn lose(&mut self, index: usize) {
+        self.nodes[index].crash();
+        let id = self.nodes[index].id();
+        for client in self.clients.iter_mut().filter(|client| client.node == id) {
+            client.give_up(self.now.tick, true, &mut self.scribe);
+        }
     }
 
     fn carry_out(&mut self, effects: Vec<Effect>) {
@@ -239,13 +283,15 @@ impl World {
     /// Changes the trouble: something new happens, or something old ends.
     fn trouble(&mut self) {
         self.trouble_due = self.now.tick + self.rng.random_range(1..=2 * self.knobs.period);
-        let kinds = [(self.knobs.cuts, 0), (self.knobs.crashes, 1), (self.knobs.pauses, 2)];
+        let kinds: [(bool, fn(&mut Self)); 4] = [
+            (self.knobs.cuts, Self::cut_or_restore),
+            (self.knobs.crashes, Self::crash_or_start),
+            (self.knobs.power_losses, Self::lose_power),
+            (self.knobs.pauses, Self::pause_or_resume),
+        ];
         let kinds = kinds.into_iter().filter(|(on, _)| *on).map(|(_, kind)| kind).collect::<Vec<_>>();
-        match kinds.choose(&mut self.rng) {
-            Some(0) => self.cut_or_restore(),
-            Some(1) => self.crash_or_start(),
-            Some(_) => self.pause_or_resume(),
-            None => (),
+        if let Some(kind) = kinds.choose(&mut self.rng) {
+            kind(self);
         }
     }
 
@@ -292,18 +338,24 @@ impl World {
     }
 
     fn crash(&mut self, index: usize) {
-        self.nodes[index].crash();
-        let id = self.nodes[index].id();
-        for client in self.clients.iter_mut().filter(|client| client.node == id) {
-            client.give_up(self.now.tick, true, &mut self.scribe);
-        }
-        self.record("kill", true, vec![history_node(id)]);
+        self.lose(index);
+        self.record("kill", true, vec![history_node(self.nodes[index].id())]);
     }
 
     fn start(&mut self, index: usize) {
-        let effects = self.nodes[index].start(self.now);
-        self.carry_out(effects);
+        self.on_node(index, Node::start);
         self.record("kill", false, vec![history_node(self.nodes[index].id())]);
+    }
+
+    fn lose_power(&mut self) {
+        for index in 0..self.nodes.len() {
+            if self.nodes[index].is_up() {
+                self.crash(index);
+            }
+        }
+        for index in 0..self.nodes.len() {
+            self.start(index);
+        }
     }
 
     fn pause_or_resume(&mut self) {
@@ -318,8 +370,7 @@ impl World {
     }
 
     fn resume(&mut self, index: usize) {
-        let effects = self.nodes[index].resume(self.now);
-        self.carry_out(effects);
+        self.on_node(index, Node::resume);
         self.record("pause", false, vec![history_node(self.nodes[index].id())]);
     }
 

@@ -33,10 +33,29 @@ pub trait Workload: Sync {
     fn generator(&self) -> Arc<dyn Generator>;
 }
 
+/// The part that a process plays in a workload.
+///
+/// A process that also writes is stuck as soon as its node cannot commit, and stays so until the operation is given up.
+/// A leader that was cut off could then serve stale reads to nobody. So each node has processes that only read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Asks for every kind of operation.
+    Mixed,
+    /// Only reads.
+    Reader,
+}
+
+impl Part {
+    /// The part of a process, by its number: the first process of every node is mixed, the second one reads, and so on.
+    pub fn of(process: u32, nodes: usize) -> Self {
+        if (process as usize / nodes).is_multiple_of(2) { Self::Mixed } else { Self::Reader }
+    }
+}
+
 /// Makes up operations; shared by all processes of a run.
 pub trait Generator: Send + Sync {
     /// The next operation of a process, drawn from the process's own random numbers.
-    fn next(&self, rng: &mut Pcg64Mcg) -> Op;
+    fn next(&self, part: Part, rng: &mut Pcg64Mcg) -> Op;
     /// How an operation ended, so that later ones can build on it.
     fn completed(&self, op: &Op, completion: &Completion);
     /// The reads that together show the final state.

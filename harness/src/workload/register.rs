@@ -13,7 +13,7 @@ use checkers::history::{Completion, Op, OpKind, Reply, Value};
 use rand::RngExt;
 use rand_pcg::Pcg64Mcg;
 
-use super::{Generator, Workload};
+use super::{Generator, Part, Workload};
 
 /// Keys in use at a time.
 const KEYS_IN_USE: usize = 5;
@@ -84,9 +84,12 @@ impl State {
 }
 
 impl Generator for Registers {
-    fn next(&self, rng: &mut Pcg64Mcg) -> Op {
+    fn next(&self, part: Part, rng: &mut Pcg64Mcg) -> Op {
         let slot = rng.random_range(0..KEYS_IN_USE);
-        let kind = rng.random_range(0..3);
+        let kind = match part {
+            Part::Mixed => rng.random_range(0..3),
+            Part::Reader => 0,
+        };
         let mut state = self.state.lock().expect("no generator panics while it holds the lock");
         let key = state.key(slot);
         key.operations += 1;
@@ -140,7 +143,7 @@ mod tests {
         let mut values = BTreeSet::new();
         let mut per_key = HashMap::<String, u32>::new();
         for _ in 0..5000 {
-            let op = registers.next(&mut rng);
+            let op = registers.next(Part::Mixed, &mut rng);
             let (key, written, completion) = match &op {
                 Op::Read { key } => (key, None, Completion::Ok(Reply::Read { value: None })),
                 Op::Write { key, value } => (key, Some(*value), Completion::Ok(Reply::Write)),
@@ -161,10 +164,19 @@ mod tests {
         let operations = |seed| {
             let registers = Registers::default();
             let mut rng = Pcg64Mcg::seed_from_u64(seed);
-            (0..100).map(|_| registers.next(&mut rng)).collect::<Vec<_>>()
+            (0..100).map(|_| registers.next(Part::Mixed, &mut rng)).collect::<Vec<_>>()
         };
         assert_eq!(operations(7), operations(7));
         assert_ne!(operations(7), operations(8));
+    }
+
+    #[test]
+    fn a_reader_only_reads() {
+        let registers = Registers::default();
+        let mut rng = Pcg64Mcg::seed_from_u64(5);
+        for _ in 0..100 {
+            assert!(matches!(registers.next(Part::Reader, &mut rng), Op::Read { .. }));
+        }
     }
 
     #[test]
@@ -172,7 +184,7 @@ mod tests {
         let registers = Registers::default();
         let mut rng = Pcg64Mcg::seed_from_u64(3);
         let first = loop {
-            match registers.next(&mut rng) {
+            match registers.next(Part::Mixed, &mut rng) {
                 op @ Op::Write { .. } => break op,
                 _ => continue,
             }
@@ -180,7 +192,7 @@ mod tests {
         registers.completed(&first, &Completion::Ok(Reply::Write));
         let Op::Write { key: written, value } = first else { unreachable!("it is a write") };
         let swap = loop {
-            match registers.next(&mut rng) {
+            match registers.next(Part::Mixed, &mut rng) {
                 Op::Cas { key, from, .. } if key == written => break from,
                 _ => continue,
             }
