@@ -4,8 +4,8 @@
 //! with what it lacked; it is never valid.
 
 use crate::evidence::Evidence;
-use crate::finding::{Anomaly, Budget, Checker, Finding, Verdict, count};
-use crate::history::Phase;
+use crate::finding::{Anomaly, Budget, Checker, Finding, Verdict, count, seconds};
+use crate::history::{Event, FaultPhase, Outcome, Phase};
 use crate::summary::{FaultCounts, OperationCounts, Summary};
 
 /// Enough happened for the other verdicts to mean something.
@@ -54,6 +54,7 @@ impl Checker for Coverage {
                 ));
             }
         }
+        lacks.extend(history.events().iter().filter_map(unproven_heal));
         if expected.complete && history.phase_start(Phase::End).is_none() {
             lacks.push("the run was cut short".to_owned());
         }
@@ -67,6 +68,17 @@ impl Checker for Coverage {
             Anomaly { title: "what the run did exercise".to_owned(), text: exercised, events: Vec::new() };
         with_counts(Finding { anomalies: vec![anomaly], ..finding }, &summary)
     }
+}
+
+/// A fault that was not seen to end may have lasted, and one that leaked shows only then: at its heal, what got across
+/// while it was in force is counted.
+fn unproven_heal(event: &Event) -> Option<String> {
+    let Event::Fault { time, fault, phase: FaultPhase::Heal, receipt, .. } = event else { return None };
+    if receipt.outcome != Outcome::Indeterminate {
+        return None;
+    }
+    let seen = receipt.evidence.last().map_or("without evidence", |evidence| evidence.seen.as_str());
+    Some(format!("the heal of {fault} at {} is in doubt: {seen}", seconds(*time)))
 }
 
 /// What happened, in the words of a report.

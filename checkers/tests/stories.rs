@@ -300,6 +300,11 @@ mod coverage {
     }
 
     #[test]
+    fn heal_in_doubt() {
+        check("coverage/heal_in_doubt.txt");
+    }
+
+    #[test]
     fn lacking() {
         check("coverage/lacking.txt");
     }
