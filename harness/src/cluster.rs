@@ -114,7 +114,8 @@ impl Cluster {
     pub fn start_all(&self) -> Result<()> {
         for &node in self.shared.specs.keys() {
             self.clone().start(node).map_err(|error| {
-                Error::harness(error).help("the node's files are in the run directory; `harness doctor` checks the machine")
+                Error::harness(error)
+                    .help("the node's files are in the run directory; `harness doctor` checks the machine")
             })?;
         }
         Ok(())
@@ -179,7 +180,8 @@ impl Cluster {
                 }
             }
         });
-        let thread = thread.map_err(|error| Error::harness(format!("failed to start the supervisor: {error}")))?;
+        let thread =
+            thread.map_err(|error| Error::harness(format!("failed to start the supervisor: {error}")))?;
         Ok(Supervisor { end, thread: Some(thread) })
     }
 
@@ -359,21 +361,17 @@ fn in_words(status: ExitStatus) -> String {
             Ok(signal) => format!("signal {number} ({signal})"),
             Err(_) => format!("signal {number}"),
         },
-        None => format!("exit status {}", status.code().expect("a process ends by a signal or with a status")),
+        None => {
+            format!("exit status {}", status.code().expect("a process ends by a signal or with a status"))
+        }
     }
 }
 
 /// Rust's panics exit with 101; the signals are what a broken program gets. SIGKILL that we did not send is the
 /// kernel's answer to a machine out of memory, and other statuses are the node's own way to say what it lacks.
 fn is_crash(status: ExitStatus) -> bool {
-    const FAULTS: [Signal; 6] = [
-        Signal::SIGABRT,
-        Signal::SIGSEGV,
-        Signal::SIGBUS,
-        Signal::SIGILL,
-        Signal::SIGFPE,
-        Signal::SIGTRAP,
-    ];
+    const FAULTS: [Signal; 6] =
+        [Signal::SIGABRT, Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGILL, Signal::SIGFPE, Signal::SIGTRAP];
     status.code() == Some(101) || FAULTS.iter().any(|&fault| status.signal() == Some(fault as i32))
 }
 

@@ -95,7 +95,9 @@ impl RunConfig {
             return Err(Error::usage("--concurrency and --rate must be at least 1"));
         }
         if self.operation_timeout_ms == 0 || self.time_limit_ms == 0 || self.recovery_limit_ms == 0 {
-            return Err(Error::usage("--time-limit, --operation-timeout-ms and --recovery-limit must not be 0"));
+            return Err(Error::usage(
+                "--time-limit, --operation-timeout-ms and --recovery-limit must not be 0",
+            ));
         }
         Ok(())
     }

@@ -8,7 +8,8 @@ use std::path::Path;
 
 use checkers::history::NodeId;
 use checkers::{
-    Budget, CHECKERS, Checker, Evidence, Expectations, Finding, History, Malformed, Summary, Trace, Verdict, Warning,
+    Budget, CHECKERS, Checker, Evidence, Expectations, Finding, History, Malformed, Summary, Trace, Verdict,
+    Warning,
 };
 
 use crate::error::{Error, Result};
@@ -55,7 +56,8 @@ pub fn judge_run(run: &RunDir) -> Result<Judgement> {
 pub fn judge_history(path: &Path) -> Result<Judgement> {
     let (history, warnings) = read_history(path, &path.display().to_string())?;
     let evidence = Evidence { history, traces: Vec::new(), expectations: Expectations::default() };
-    let of_clients = CHECKERS.iter().copied().filter(|checker| checker.name() == "linearizable").collect::<Vec<_>>();
+    let of_clients =
+        CHECKERS.iter().copied().filter(|checker| checker.name() == "linearizable").collect::<Vec<_>>();
     Ok(judge(&of_clients, evidence, warnings))
 }
 
@@ -84,7 +86,10 @@ fn read(path: &Path) -> Result<String> {
     let bytes =
         fs::read(path).map_err(|error| Error::usage(format!("cannot read {}: {error}", path.display())))?;
     String::from_utf8(bytes).map_err(|error| {
-        let line = error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|&&byte| byte == b'\n').count();
+        let line = error.as_bytes()[..error.utf8_error().valid_up_to()]
+            .iter()
+            .filter(|&&byte| byte == b'\n')
+            .count();
         Error::usage(format!("{} line {}: not UTF-8 text", path.display(), line + 1))
     })
 }

@@ -44,8 +44,10 @@ impl Observer {
     pub fn start(traces: Vec<(NodeId, PathBuf)>) -> std::io::Result<Self> {
         let view = Arc::new(Mutex::new(View::default()));
         let end = Arc::new(AtomicBool::new(false));
-        let mut tails =
-            traces.into_iter().map(|(node, path)| Tail { node, path, file: None, rest: Vec::new() }).collect::<Vec<_>>();
+        let mut tails = traces
+            .into_iter()
+            .map(|(node, path)| Tail { node, path, file: None, rest: Vec::new() })
+            .collect::<Vec<_>>();
         let thread = thread::Builder::new().name("observer".into()).spawn({
             let (view, end) = (Arc::clone(&view), Arc::clone(&end));
             move || {

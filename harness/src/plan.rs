@@ -9,7 +9,7 @@
 use std::collections::BTreeSet;
 
 use checkers::history::NodeId;
-use checkers::{ExpectedFault, Expectations};
+use checkers::{Expectations, ExpectedFault};
 use nemesis::schedule::{self, Schedule};
 use rand::Rng;
 use rand::SeedableRng;
@@ -80,7 +80,13 @@ impl Streams {
         let stream = |purpose: u64| {
             Pcg64Mcg::seed_from_u64(seed ^ purpose.wrapping_mul(0x9e37_79b9_7f4a_7c15)).next_u64()
         };
-        Self { operations: stream(1), faults: stream(2), targets: stream(3), packets: stream(4), nodes: stream(5) }
+        Self {
+            operations: stream(1),
+            faults: stream(2),
+            targets: stream(3),
+            packets: stream(4),
+            nodes: stream(5),
+        }
     }
 }
 

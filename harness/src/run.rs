@@ -57,8 +57,10 @@ pub async fn run(
     progress.clear();
     driven?;
     if !switched {
-        return Err(Error::harness("the switch ended by itself: every link was cut, and the run is worth nothing")
-            .help(format!("{} may say why", run.log().display())));
+        return Err(Error::harness(
+            "the switch ended by itself: every link was cut, and the run is worth nothing",
+        )
+        .help(format!("{} may say why", run.log().display())));
     }
     Arc::into_inner(recorder).expect("every process, the nemesis and the supervisor have ended").finish()?;
 
@@ -73,9 +75,7 @@ pub async fn run(
 /// The network of a plan.
 pub fn network(plan: &Plan, run: &RunDir, sandbox: &Sandbox, pcap: Option<PathBuf>) -> Result<Network> {
     let options = NetworkOptions { seed: plan.streams.packets, pcap, ..NetworkOptions::default() };
-    sandbox
-        .network(&run.node_ids(plan), options)
-        .map_err(|error| Error::harness(&error).help(error.help()))
+    sandbox.network(&run.node_ids(plan), options).map_err(|error| Error::harness(&error).help(error.help()))
 }
 
 /// Starts the nodes and waits until every one of them answers a read.
@@ -105,8 +105,11 @@ pub async fn boot(
             }
             if began.elapsed() > BOOT_LIMIT {
                 let log = cluster.log_tail(node).join("\n");
-                return Err(Error::harness(format!("{node} did not serve within {} s", BOOT_LIMIT.as_secs()))
-                    .help(format!("its last log lines:\n{log}")));
+                return Err(Error::harness(format!(
+                    "{node} did not serve within {} s",
+                    BOOT_LIMIT.as_secs()
+                ))
+                .help(format!("its last log lines:\n{log}")));
             }
             sleep(BOOT_PERIOD).await;
         }

@@ -29,12 +29,20 @@ fn a_mistyped_fault_is_offered() {
 
 #[test]
 fn a_mistyped_bug_is_offered() {
-    refuses(&run(&["test", "--bug", "stale-raed"]), 254, &["there is no bug `stale-raed`", "did you mean `stale-read`?"]);
+    refuses(
+        &run(&["test", "--bug", "stale-raed"]),
+        254,
+        &["there is no bug `stale-raed`", "did you mean `stale-read`?"],
+    );
 }
 
 #[test]
 fn a_mistyped_system_is_offered() {
-    refuses(&run(&["test", "--system", "raftkv"]), 254, &["there is no system `raftkv`", "did you mean `raft-kv`?"]);
+    refuses(
+        &run(&["test", "--system", "raftkv"]),
+        254,
+        &["there is no system `raftkv`", "did you mean `raft-kv`?"],
+    );
 }
 
 #[test]
@@ -115,7 +123,8 @@ fn a_history_that_stands_alone_is_judged() {
 
 #[test]
 fn a_damaged_line_is_named_and_left_alone() {
-    let text = [HEADER, r#"{"time":1,"type":"invoke","process":0,"f":"write","key":"x"}"#, HEADER].join("\n") + "\n";
+    let text =
+        [HEADER, r#"{"time":1,"type":"invoke","process":0,"f":"write","key":"x"}"#, HEADER].join("\n") + "\n";
     let (output, scratch) = check("damaged", &text);
     refuses(&output, 254, &["line 2", "`value`"]);
     untouched(&scratch, &text);
@@ -123,7 +132,8 @@ fn a_damaged_line_is_named_and_left_alone() {
 
 #[test]
 fn half_a_line_at_the_end_is_a_warning() {
-    let text = [HEADER, r#"{"time":1,"type":"invoke","process":0,"f":"read","key":"x"}"#, r#"{"time":2,"ty"#].join("\n");
+    let text = [HEADER, r#"{"time":1,"type":"invoke","process":0,"f":"read","key":"x"}"#, r#"{"time":2,"ty"#]
+        .join("\n");
     let (output, scratch) = check("torn", &text);
     assert_eq!(output.status.code(), Some(0), "{}", shown(&output));
     assert!(String::from_utf8_lossy(&output.stdout).contains("warning"), "{}", shown(&output));
@@ -133,15 +143,22 @@ fn half_a_line_at_the_end_is_a_warning() {
 #[test]
 fn no_member_depends_where_it_must_not() {
     let manifest = |member: &str| {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").join(member).join("Cargo.toml");
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .parent()
+            .expect("the workspace")
+            .join(member)
+            .join("Cargo.toml");
         fs::read_to_string(path).expect("every member has a manifest")
     };
     let members = ["harness", "nemesis", "checkers", "cluster-under-test"];
-    let allowed = |member: &str, other: &str| member == "harness" || (member == "nemesis" && other == "checkers");
+    let allowed =
+        |member: &str, other: &str| member == "harness" || (member == "nemesis" && other == "checkers");
     for member in members {
         let text = manifest(member);
         for other in members.iter().filter(|other| **other != member) {
-            let depends = text.lines().any(|line| line.starts_with(&format!("{other}.workspace")) || line.starts_with(&format!("{other} =")));
+            let depends = text.lines().any(|line| {
+                line.starts_with(&format!("{other}.workspace")) || line.starts_with(&format!("{other} ="))
+            });
             assert!(!depends || allowed(member, other), "{member} must not depend on {other}");
         }
     }

@@ -36,7 +36,9 @@ fn processes_of(path: &Path) -> Vec<(i32, String)> {
     let needle = path.display().to_string();
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").expect("/proc is there").flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
+            continue;
+        };
         let Ok(line) = fs::read(entry.path().join("cmdline")) else { continue };
         let line = String::from_utf8_lossy(&line).replace('\0', " ");
         if line.contains(&needle) && pid != std::process::id().cast_signed() {
@@ -47,7 +49,8 @@ fn processes_of(path: &Path) -> Vec<(i32, String)> {
 }
 
 fn end(mut child: Child) -> Output {
-    let mut output = Output { status: child.wait().expect("it is our child"), stdout: Vec::new(), stderr: Vec::new() };
+    let mut output =
+        Output { status: child.wait().expect("it is our child"), stdout: Vec::new(), stderr: Vec::new() };
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     stdout.map(|mut pipe| pipe.read_to_end(&mut output.stdout)).transpose().expect("readable");
     stderr.map(|mut pipe| pipe.read_to_end(&mut output.stderr)).transpose().expect("readable");
@@ -73,7 +76,8 @@ fn the_papers_raft_is_valid_under_faults_and_judged_the_same_again() {
 
     let run = scratch.path().join("latest");
     let first = fs::read(run.join("findings.json")).expect("the run was judged");
-    let again = Command::new(env!("CARGO_BIN_EXE_harness")).arg("check").arg(&run).output().expect("it starts");
+    let again =
+        Command::new(env!("CARGO_BIN_EXE_harness")).arg("check").arg(&run).output().expect("it starts");
     assert_eq!(again.status.code(), Some(0), "{}", shown(&again));
     assert_eq!(first, fs::read(run.join("findings.json")).expect("it is still there"));
 }
@@ -90,7 +94,8 @@ fn sigkill_leaves_nothing_but_a_readable_history() {
     wait_for("the end of every process", || processes_of(scratch.path()).is_empty());
     assert!(killed.elapsed() < Duration::from_secs(10), "the kernel ends them, nobody waits for a timeout");
 
-    let check = Command::new(env!("CARGO_BIN_EXE_harness")).arg("check").arg(&run).output().expect("it starts");
+    let check =
+        Command::new(env!("CARGO_BIN_EXE_harness")).arg("check").arg(&run).output().expect("it starts");
     assert_eq!(check.status.code(), Some(2), "cut short is unknown: {}", shown(&check));
 }
 
@@ -168,7 +173,8 @@ fn a_cluster_that_is_up_is_reached_from_outside() {
     let status = post(&listen, "/v3/maintenance/status", "{}");
     assert!(status.contains("\"leader\":") && status.contains("\"raftTerm\":"), "{status}");
 
-    let second = harness(scratch.path(), &["up", "--nodes", "3", "--listen", &listen]).output().expect("it starts");
+    let second =
+        harness(scratch.path(), &["up", "--nodes", "3", "--listen", &listen]).output().expect("it starts");
     assert_eq!(second.status.code(), Some(255), "{}", shown(&second));
     assert!(String::from_utf8_lossy(&second.stderr).contains(&listen), "{}", shown(&second));
 

@@ -48,10 +48,10 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
 fn items(kind: Kind) -> Vec<(String, String)> {
     let item = |name: &str, about: &str| (name.to_owned(), about.to_owned());
     match kind {
-        Kind::Faults => nemesis::faults::FAULTS.iter().map(|fault| item(fault.name(), fault.about())).collect(),
-        Kind::Targets => {
-            nemesis::target::ABOUT.iter().map(|(name, about)| item(name, about)).collect()
+        Kind::Faults => {
+            nemesis::faults::FAULTS.iter().map(|fault| item(fault.name(), fault.about())).collect()
         }
+        Kind::Targets => nemesis::target::ABOUT.iter().map(|(name, about)| item(name, about)).collect(),
         Kind::Checkers => {
             checkers::CHECKERS.iter().map(|checker| item(checker.name(), checker.about())).collect()
         }

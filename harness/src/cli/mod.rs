@@ -25,7 +25,8 @@ struct Cli {
     command: Command,
 }
 
-const EXIT_STATUS: &str = "Exit status: 0 valid, 1 invalid, 2 unknown, 254 bad usage, 255 trouble of the harness.";
+const EXIT_STATUS: &str =
+    "Exit status: 0 valid, 1 invalid, 2 unknown, 254 bad usage, 255 trouble of the harness.";
 
 #[derive(Subcommand)]
 enum Command {
@@ -94,7 +95,8 @@ fn program() -> String {
 
 /// The path relative to the working directory, where that is shorter to type.
 fn typed(path: &std::path::Path) -> String {
-    let relative = std::env::current_dir().ok().and_then(|dir| path.strip_prefix(dir).ok().map(ToOwned::to_owned));
+    let relative =
+        std::env::current_dir().ok().and_then(|dir| path.strip_prefix(dir).ok().map(ToOwned::to_owned));
     relative.as_deref().unwrap_or(path).display().to_string()
 }
 

@@ -67,8 +67,10 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     std::panic::set_hook(Box::new(|_| ()));
     let seeds = args.seed..args.seed.saturating_add(args.runs);
     let judged = sweep(seeds, |seed| simulate(&args.config(seed)).map(|recording| recording.judge()));
-    let judged = judged.into_iter().map(|(seed, findings)| Ok((seed, findings?))).collect::<Result<Vec<_>>>()?;
-    let guilty = judged.iter().filter(|(_, findings)| verdict(findings) != Verdict::Valid).collect::<Vec<_>>();
+    let judged =
+        judged.into_iter().map(|(seed, findings)| Ok((seed, findings?))).collect::<Result<Vec<_>>>()?;
+    let guilty =
+        judged.iter().filter(|(_, findings)| verdict(findings) != Verdict::Valid).collect::<Vec<_>>();
     let worst = judged.iter().map(|(_, findings)| verdict(findings)).max().unwrap_or(Verdict::Unknown);
     let by_checker = count(guilty.iter().flat_map(|(_, findings)| findings));
 
@@ -79,7 +81,10 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
             .collect::<Vec<_>>();
         let seeds = guilty.iter().map(|(seed, _)| seed).collect::<Vec<_>>();
         let runs = judged.len();
-        println!("{}", json!({ "format": 1, "verdict": worst, "runs": runs, "not_valid": seeds, "checkers": checkers }));
+        println!(
+            "{}",
+            json!({ "format": 1, "verdict": worst, "runs": runs, "not_valid": seeds, "checkers": checkers })
+        );
     } else {
         for (seed, findings) in guilty.iter().take(SHOWN_MAX) {
             for finding in findings.iter().filter(|finding| finding.verdict != Verdict::Valid) {
@@ -106,9 +111,8 @@ fn count<'a>(findings: impl Iterator<Item = &'a Finding>) -> BTreeMap<(&'a str, 
 }
 
 fn write(directory: &Path, recording: &Recording) -> Result<()> {
-    let store = |path: PathBuf, text: &str| {
-        fs::write(&path, text).map_err(|error| Error::io("write", &path, &error))
-    };
+    let store =
+        |path: PathBuf, text: &str| fs::write(&path, text).map_err(|error| Error::io("write", &path, &error));
     fs::create_dir(directory).map_err(|error| Error::io("create", directory, &error))?;
     store(directory.join("history.jsonl"), &recording.history)?;
     for (node, trace) in &recording.traces {

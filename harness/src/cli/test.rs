@@ -14,9 +14,9 @@ use crate::config::RunConfig;
 use crate::error::{Error, Result};
 use crate::plan::{Plan, plan};
 use crate::report::{self, Progress};
+use crate::run;
 use crate::run_dir::{Purpose, RunDir};
 use crate::stop::Stop;
-use crate::run;
 
 #[derive(clap::Args)]
 pub(super) struct Args {

@@ -58,7 +58,10 @@ impl Args {
         (0..self.cluster.nodes)
             .map(|offset| {
                 let port = self.listen.port().checked_add(offset).ok_or_else(|| {
-                    Error::usage(format!("--listen {}: no ports left for {} nodes", self.listen, self.cluster.nodes))
+                    Error::usage(format!(
+                        "--listen {}: no ports left for {} nodes",
+                        self.listen, self.cluster.nodes
+                    ))
                 })?;
                 Ok((address, port).into())
             })
@@ -84,16 +87,21 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         let progress = Progress::new();
         let network = run::network(&plan, &directory, &sandbox, None)?;
         let cluster = run::boot(&plan, &directory, network, &progress, &stop).await?;
-        for (node, (door, address)) in cluster.node_ids().into_iter().zip(doors.into_iter().zip(&request.host_listeners)) {
-            let listener = door
-                .set_nonblocking(true)
-                .and_then(|()| TcpListener::from_std(door))
-                .map_err(|error| Error::harness(format!("failed to open the door {address} of {node}: {error}")))?;
+        for (node, (door, address)) in
+            cluster.node_ids().into_iter().zip(doors.into_iter().zip(&request.host_listeners))
+        {
+            let listener =
+                door.set_nonblocking(true).and_then(|()| TcpListener::from_std(door)).map_err(|error| {
+                    Error::harness(format!("failed to open the door {address} of {node}: {error}"))
+                })?;
             tokio::spawn(serve(listener, (cluster.address(node), http_port).into()));
             println!("  {node}       http://{address}");
         }
         println!("  try      curl -s http://{}/v3/maintenance/status -d '{{}}'", args.listen);
-        println!("           curl -s http://{}/v3/kv/put -d '{{\"key\":\"aGk=\",\"value\":\"dGhlcmU=\"}}'", args.listen);
+        println!(
+            "           curl -s http://{}/v3/kv/put -d '{{\"key\":\"aGk=\",\"value\":\"dGhlcmU=\"}}'",
+            args.listen
+        );
         println!("           curl -s http://{}/v3/kv/range -d '{{\"key\":\"aGk=\"}}'", args.listen);
         println!("  logs     {}", super::typed(directory.path()));
         println!("  stop     Ctrl-C");

@@ -10,9 +10,7 @@ const FORMAT: u32 = 1;
 
 /// The object that `--json` prints. `run` and `seed` are null for a history that stands alone.
 pub fn object(judgement: &Judgement, run: Option<&str>, seed: Option<u64>) -> Json {
-    let finding = |finding: &Finding| {
-        json!({ "checker": finding.checker, "verdict": finding.verdict, "summary": finding.summary })
-    };
+    let finding = |finding: &Finding| json!({ "checker": finding.checker, "verdict": finding.verdict, "summary": finding.summary });
     json!({
         "format": FORMAT,
         "verdict": judgement.verdict,

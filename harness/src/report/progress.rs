@@ -66,8 +66,10 @@ impl Progress {
             Some((node, term)) => format!("{node} leads term {term}"),
             None => "no leader".to_owned(),
         };
-        let mut text =
-            format!("{seconds:4.0} s · {} ops ({rate:.0}/s) · {leader} · {} leader changes", state.ok, state.leader_changes);
+        let mut text = format!(
+            "{seconds:4.0} s · {} ops ({rate:.0}/s) · {leader} · {} leader changes",
+            state.ok, state.leader_changes
+        );
         if !state.in_force.is_empty() {
             text = format!("{text} · {}", state.in_force.join(", "));
         }

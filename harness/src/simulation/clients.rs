@@ -111,7 +111,9 @@ impl Client {
                 Answer::Early => match &open.op {
                     Op::Write { .. } => Completion::Ok(Reply::Write),
                     Op::Cas { .. } => Completion::Ok(Reply::Swapped),
-                    Op::Read { .. } => unreachable!("a read is not replicated, so it cannot be answered early"),
+                    Op::Read { .. } => {
+                        unreachable!("a read is not replicated, so it cannot be answered early")
+                    }
                 },
                 Answer::Rejected(reason) => Completion::Fail { reason: format!("{reason:?}") },
             };
@@ -163,12 +165,8 @@ fn transaction(op: &Op) -> Txn {
         value: value.to_string().into_bytes(),
         prev_kv: false,
     };
-    let range = |key: &str| kv::Op::Range {
-        keys: KeyRange::one(key),
-        limit: 0,
-        keys_only: false,
-        count_only: false,
-    };
+    let range =
+        |key: &str| kv::Op::Range { keys: KeyRange::one(key), limit: 0, keys_only: false, count_only: false };
     match op {
         Op::Read { key } => Txn::only(range(key)),
         Op::Write { key, value } => Txn::only(put(key, *value)),

@@ -75,8 +75,8 @@ pub fn simulate(config: &Config) -> Result<Recording> {
 impl Recording {
     /// Reads the texts, as `harness check` reads the files of a real run.
     pub fn evidence(&self) -> Evidence {
-        let (history, warnings) =
-            History::parse(&self.history, "history.jsonl").expect("the simulation writes well-formed histories");
+        let (history, warnings) = History::parse(&self.history, "history.jsonl")
+            .expect("the simulation writes well-formed histories");
         assert!(warnings.is_empty(), "a finished history has no odd lines: {warnings:?}");
         let read = |(node, text): &(NodeId, String)| {
             let name = format!("nodes/{node}/trace.jsonl");

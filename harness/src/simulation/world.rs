@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use checkers::history::{Event, Evidence, FaultPhase, Header, NodeId, OpKind, Outcome, Phase, Receipt};
 use checkers::Expectations;
+use checkers::history::{Event, Evidence, FaultPhase, Header, NodeId, OpKind, Outcome, Phase, Receipt};
 use cluster_under_test::raft::{self, Input};
 use cluster_under_test::rules::Rules;
 use rand::seq::{IndexedRandom, SliceRandom};
@@ -222,7 +222,11 @@ impl World {
     ///
     /// A node with a planted bug may corrupt itself and die of it. As with real processes, that is a finding about the
     /// node and not the end of the run.
-    fn on_node<T>(&mut self, index: usize, act: impl FnOnce(&mut Node, Now, &mut Vec<Effect>) -> T) -> Option<T> {
+    fn on_node<T>(
+        &mut self,
+        index: usize,
+        act: impl FnOnce(&mut Node, Now, &mut Vec<Effect>) -> T,
+    ) -> Option<T> {
         let (now, node) = (self.now, &mut self.nodes[index]);
         let mut effects = Vec::new();
         // A panic may leave the node's memory in any state; it is thrown away below. Its disk is only ever changed by

@@ -65,7 +65,8 @@ impl EtcdGateway {
                 None => lost(op, format!("unreadable answer: {body}")),
             },
             Ok((status, body)) => {
-                let message = body["message"].as_str().or_else(|| body["error"].as_str()).unwrap_or("no message");
+                let message =
+                    body["message"].as_str().or_else(|| body["error"].as_str()).unwrap_or("no message");
                 let reason = format!("{status} {message}");
                 if (400..500).contains(&status) || body["effect"] == "none" {
                     Completion::Fail { reason }

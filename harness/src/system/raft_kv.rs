@@ -1,5 +1,6 @@
 //! raft-kv, the cluster of this project: a node is a hidden subcommand of the harness itself.
 
+use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::Duration;
 
@@ -50,6 +51,7 @@ impl System for RaftKv {
         // The running binary itself, also when it was replaced on disk by a build meanwhile.
         let mut command = Command::new("/proc/self/exe");
         command
+            .arg0("harness")
             .arg("raft-kv")
             .args(["--id", &node.id.0.to_string(), "--peers", &peers])
             .args(["--listen-client", &format!("{}:{CLIENT_PORT}", node.address)])
