@@ -1,11 +1,13 @@
 //! The decisions that Raft's safety and liveness rest on, each with a name.
 //!
-//! The protocol in [`crate::raft`] asks a [`Rules`] wherever the paper says "must". The defaults are the paper's, so
-//! [`Paper`] is an empty implementation. A planted bug ([`crate::bugs`]) overrides one of them and leaves the
-//! rest of the code as it is: what is tested is the same protocol, with one decision taken differently.
+//! The protocol in [`crate::raft`] asks a [`Rules`] wherever the paper says "must". The defaults are the
+//! paper's, so [`Paper`] is an empty implementation. A planted bug ([`crate::bugs`]) overrides one of them
+//! and leaves the rest of the code as it is: what is tested is the same protocol, with one decision taken
+//! differently.
 //!
-//! The paper is "In Search of an Understandable Consensus Algorithm (Extended Version)" (Ongaro, Ousterhout 2014),
-//! cited by section (§5.1) and figure; the thesis is "Consensus: Bridging Theory and Practice" (Ongaro 2014).
+//! The paper is "In Search of an Understandable Consensus Algorithm (Extended Version)" (Ongaro, Ousterhout
+//! 2014), cited by section (§5.1) and figure; the thesis is "Consensus: Bridging Theory and Practice" (Ongaro
+//! 2014).
 
 use crate::raft::{Index, NodeId, Term};
 
@@ -28,16 +30,16 @@ pub struct LogEnd {
 pub trait Rules: Sync {
     /// Whether `votes` out of `voters` decide an election, a commit, a read, or that a leader still leads.
     ///
-    /// Any two majorities share a node, and that node carries the knowledge of the first into the second (§5.2,
-    /// §5.4.3). Smaller quorums elect two leaders in one term.
+    /// Any two majorities share a node, and that node carries the knowledge of the first into the second
+    /// (§5.2, §5.4.3). Smaller quorums elect two leaders in one term.
     fn is_quorum(&self, votes: usize, voters: usize) -> bool {
         2 * votes > voters
     }
 
     /// Whether a broken invariant ends the node.
     ///
-    /// The paper's rules keep every invariant, so a broken one is a defect of this code and must not do harm. A
-    /// planted bug breaks them on purpose: dying at the first would hide the harm from the checkers.
+    /// The paper's rules keep every invariant, so a broken one is a defect of this code and must not do harm.
+    /// A planted bug breaks them on purpose: dying at the first would hide the harm from the checkers.
     fn enforces_invariants(&self) -> bool {
         true
     }
@@ -46,8 +48,8 @@ pub trait Rules: Sync {
 
     /// Whether a node that gave `vote` in this term may vote for `candidate`.
     ///
-    /// One vote per term makes two leaders in a term impossible (§5.2); repeating the same vote answers a candidate
-    /// whose request arrived twice.
+    /// One vote per term makes two leaders in a term impossible (§5.2); repeating the same vote answers a
+    /// candidate whose request arrived twice.
     fn may_vote(&self, vote: Option<NodeId>, candidate: NodeId) -> bool {
         vote.is_none_or(|given| given == candidate)
     }
@@ -83,7 +85,8 @@ pub trait Rules: Sync {
 
     /// Whether a voter counts once, however often its answer arrives.
     ///
-    /// Networks repeat messages; counted twice, two voters make a majority of five with their candidate, and more.
+    /// Networks repeat messages; counted twice, two voters make a majority of five with their candidate, and
+    /// more.
     fn counts_voter_once(&self) -> bool {
         true
     }
@@ -99,15 +102,16 @@ pub trait Rules: Sync {
 
     /// Whether a node refuses a `PreVote` while it hears from a leader (thesis §9.6).
     ///
-    /// Otherwise a node that sends but does not receive (a one-way cut) deposes one working leader after another.
+    /// Otherwise a node that sends but does not receive (a one-way cut) deposes one working leader after
+    /// another.
     fn refuses_pre_vote_despite_leader(&self) -> bool {
         true
     }
 
     /// Whether a `PreVote` of a term that has passed is answered, with the newer term.
     ///
-    /// Thesis §9.6 leaves the answer to the reader, and some systems left it out: a node with the better log and
-    /// the older term never learns the newer one, is refused for ever, and no one else can win.
+    /// Thesis §9.6 leaves the answer to the reader, and some systems left it out: a node with the better log
+    /// and the older term never learns the newer one, is refused for ever, and no one else can win.
     fn answers_stale_pre_vote(&self) -> bool {
         true
     }
@@ -128,8 +132,8 @@ pub trait Rules: Sync {
         true
     }
 
-    /// Whether a follower whose entry at `prev_index` has term `own` may append what follows an entry of term `prev`
-    /// (Figure 2, AppendEntries step 2); `None` when it has no such entry.
+    /// Whether a follower whose entry at `prev_index` has term `own` may append what follows an entry of term
+    /// `prev` (Figure 2, AppendEntries step 2); `None` when it has no such entry.
     ///
     /// This is the induction step of log matching (§5.3): same index and term, same log up to there.
     fn prev_log_matches(&self, own: Option<Term>, prev: Term) -> bool {
@@ -172,7 +176,8 @@ pub trait Rules: Sync {
 
     /// Whether only entries of the leader's own term are committed by counting copies (§5.4.2).
     ///
-    /// An older entry on a majority can still be overwritten by a leader that has a newer last term: Figure 8.
+    /// An older entry on a majority can still be overwritten by a leader that has a newer last term: Figure
+    /// 8.
     fn commits_only_current_term(&self) -> bool {
         true
     }
@@ -180,7 +185,8 @@ pub trait Rules: Sync {
     /// The commit index of a follower after an `Append` that was checked up to `checked`, from a leader whose
     /// commit index is `leader`; the follower's log ends at `last` (Figure 2, AppendEntries step 5).
     ///
-    /// Entries behind `checked` are not known to be the leader's, so its commit index says nothing about them.
+    /// Entries behind `checked` are not known to be the leader's, so its commit index says nothing about
+    /// them.
     fn follower_commit(&self, leader: Index, checked: Index, last: Index) -> Index {
         let _ = last;
         leader.min(checked)
@@ -188,7 +194,8 @@ pub trait Rules: Sync {
 
     /// Whether a new leader begins its term with an empty entry (§8).
     ///
-    /// Without one it cannot commit what former leaders left until a client writes, nor know what is committed.
+    /// Without one it cannot commit what former leaders left until a client writes, nor know what is
+    /// committed.
     fn appends_noop(&self) -> bool {
         true
     }
@@ -237,8 +244,8 @@ pub trait Rules: Sync {
         true
     }
 
-    /// What a node mixes into the state that it applies. The paper's state machines are deterministic (§2): nothing
-    /// of the node, its clock or its memory may enter, so this is 0.
+    /// What a node mixes into the state that it applies. The paper's state machines are deterministic (§2):
+    /// nothing of the node, its clock or its memory may enter, so this is 0.
     fn state_salt(&self, node: NodeId) -> u64 {
         let _ = node;
         0

@@ -1,6 +1,7 @@
 //! A promise made in memory (C2).
 //!
-//! A write is acknowledged by a majority that has not stored it. When the lights go out everywhere at once, it is gone.
+//! A write is acknowledged by a majority that has not stored it. When the lights go out everywhere at once,
+//! it is gone.
 
 use super::Bug;
 use crate::rules::Rules;

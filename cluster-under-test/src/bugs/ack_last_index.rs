@@ -1,6 +1,7 @@
 //! An acknowledgement of the wrong entries (C5).
 //!
-//! A former leader with a long tail answers a heartbeat with the end of its log; the leader counts copies that are none.
+//! A former leader with a long tail answers a heartbeat with the end of its log; the leader counts copies
+//! that are none, and never sends what it believes to be there.
 
 use super::Bug;
 use crate::raft::Index;
@@ -10,7 +11,7 @@ use crate::rules::Rules;
 pub(super) const BUG: Bug = Bug {
     name: "ack-last-index",
     about: "a follower acknowledges its whole log instead of what was compared (C5)",
-    breaks: &["state-machine-safety", "leader-completeness"],
+    breaks: &["recovery", "leader-completeness"],
     exposed_by: &["partition", "kill"],
     rules: &AckLastIndex,
 };

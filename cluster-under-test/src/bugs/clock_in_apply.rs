@@ -1,6 +1,7 @@
 //! A state machine that is not deterministic (K5).
 //!
-//! It stands for every apply that reads a clock, a random number or the order of a hash map: same log, different states.
+//! It stands for every apply that reads a clock, a random number or the order of a hash map: same log,
+//! different states.
 
 use super::Bug;
 use crate::raft::NodeId;

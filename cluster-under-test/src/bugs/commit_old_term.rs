@@ -1,7 +1,7 @@
 //! Figure 8 of the paper (C1).
 //!
-//! An entry of an older term on a majority looks committed. A node with a newer last term can still win and overwrite it.
-//! Too rare for random schedules; the directed story is among the golden ones.
+//! An entry of an older term on a majority looks committed. A node with a newer last term can still win and
+//! overwrite it. Too rare for random schedules; the directed story is among the golden ones.
 
 use super::Bug;
 use crate::rules::Rules;

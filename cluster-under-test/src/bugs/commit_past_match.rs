@@ -1,7 +1,7 @@
 //! A commit index without the `min` (C4).
 //!
-//! A former leader comes back with a tail; the first heartbeat names a commit index that its own entries happen to reach, and
-//! it applies them.
+//! A former leader comes back with a tail; the first heartbeat names a commit index that its own entries
+//! happen to reach, and it applies them.
 
 use super::Bug;
 use crate::raft::Index;

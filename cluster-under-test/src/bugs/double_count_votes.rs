@@ -1,7 +1,7 @@
 //! One voter, two votes (M5).
 //!
-//! Only a network that repeats messages shows it; between two nodes of one TCP connection none does, but a candidate that
-//! asks again is answered again.
+//! Only a network that repeats messages shows it; between two nodes of one TCP connection none does, but a
+//! candidate that asks again is answered again.
 
 use super::Bug;
 use crate::rules::Rules;

@@ -1,7 +1,8 @@
 //! A vote that a restart forgets (M1).
 //!
-//! The term is on disk and the vote is not. Two leaders in one term need a voter that dies between two candidates, which
-//! is rare; the broken promise itself is in every trace of a voter that was restarted in the term of its vote.
+//! The term is on disk and the vote is not. Two leaders in one term need a voter that dies between two
+//! candidates, which is rare; the broken promise itself is in every trace of a voter that was restarted in
+//! the term of its vote.
 
 use super::Bug;
 use crate::rules::Rules;

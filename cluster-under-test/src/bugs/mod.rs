@@ -1,8 +1,9 @@
 //! Planted bugs: mistakes that real Raft systems made, to be chosen by name.
 //!
-//! The rule: a bug is one file that overrides one decision of [`Rules`] (and, where two decisions are one mistake, both),
-//! plus one line in [`BUGS`]. It does not enforce invariants, so that the checkers see its harm instead of a
-//! node that stopped in time. What a bug is expected to break is data: the kill matrix compares it with what was found.
+//! The rule: a bug is one file that overrides one decision of [`Rules`] (and, where two decisions are one
+//! mistake, both), plus one line in [`BUGS`]. It does not enforce invariants, so that the checkers see its
+//! harm instead of a node that stopped in time. What a bug is expected to break is data: the kill matrix
+//! compares it with what was found.
 
 use crate::rules::Rules;
 

@@ -1,7 +1,7 @@
 //! A leader that nobody answers (P12).
 //!
-//! It sends heartbeats and receives nothing: its followers stay loyal and no write is ever committed, as long as the one-way
-//! cut lasts.
+//! It sends heartbeats and receives nothing: its followers stay loyal and no write is ever committed, as long
+//! as the one-way cut lasts.
 
 use super::Bug;
 use crate::rules::Rules;

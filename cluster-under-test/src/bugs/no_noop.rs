@@ -1,7 +1,8 @@
 //! A term that begins in silence (C12).
 //!
-//! The commit index of a new leader may lie behind what its predecessor acknowledged until an entry of its own term is
-//! committed. Without the empty entry it neither catches up nor can it know, so this bug does not wait for it either.
+//! The commit index of a new leader may lie behind what its predecessor acknowledged until an entry of its
+//! own term is committed. Without the empty entry it neither catches up nor can it know, so this bug does not
+//! wait for it either.
 
 use super::Bug;
 use crate::rules::Rules;

@@ -1,7 +1,7 @@
 //! A question that changes the answerer (P2).
 //!
-//! The leader's term is overtaken by every node that merely asks. Histories stay linearizable; terms and leaderless time
-//! tell.
+//! The leader's term is overtaken by every node that merely asks. Histories stay linearizable; terms and
+//! leaderless time tell.
 
 use super::Bug;
 use crate::rules::Rules;

@@ -1,7 +1,7 @@
 //! Answers that are older than the question (R3).
 //!
-//! A leader is paused with the answers of its followers in the socket. When it wakes up it takes a read, then the answers,
-//! and believes that it still leads.
+//! A leader is paused with the answers of its followers in the socket. When it wakes up it takes a read, then
+//! the answers, and believes that it still leads.
 
 use super::Bug;
 use crate::rules::Rules;

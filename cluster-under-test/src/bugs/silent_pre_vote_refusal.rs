@@ -1,7 +1,7 @@
 //! A refusal that nobody hears (P6).
 //!
-//! The node with the only complete log is behind in its term, asks, and is not told. The others cannot win without its
-//! vote, and it cannot win without their term.
+//! The node with the only complete log is behind in its term, asks, and is not told. The others cannot win
+//! without its vote, and it cannot win without their term.
 
 use super::Bug;
 use crate::rules::Rules;

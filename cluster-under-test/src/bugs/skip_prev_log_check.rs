@@ -1,7 +1,7 @@
 //! Entries appended behind an entry that the leader does not have (C9).
 //!
-//! The index is compared and the term is not. A former leader with a tail that was never committed comes back, and its new
-//! leader's entries are put behind that tail.
+//! The index is compared and the term is not. A former leader with a tail that was never committed comes
+//! back, and its new leader's entries are put behind that tail.
 
 use super::Bug;
 use crate::raft::Term;

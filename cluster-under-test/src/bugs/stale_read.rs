@@ -1,7 +1,7 @@
 //! Reads from a leader that may have been replaced (R1).
 //!
-//! The oldest shortcut: a read costs no round trip, and is right as long as nothing goes wrong. A leader that is cut off
-//! or paused answers with what was true before its successor's writes.
+//! The oldest shortcut: a read costs no round trip, and is right as long as nothing goes wrong. A leader that
+//! is cut off or paused answers with what was true before its successor's writes.
 
 use super::Bug;
 use crate::rules::Rules;

@@ -1,6 +1,7 @@
 //! A vote of yesterday counted today (M4).
 //!
-//! A grant of the last election arrives after the next has begun. Its sender may have voted for somebody else by now.
+//! A grant of the last election arrives after the next has begun. Its sender may have voted for somebody else
+//! by now.
 
 use super::Bug;
 use crate::rules::Rules;

@@ -1,6 +1,7 @@
 //! A median that forgot to sort (C13).
 //!
-//! With all followers level the middle is right whatever the order; with one of them ahead, two copies of five commit.
+//! With all followers level the middle is right whatever the order; with one of them ahead, two copies of
+//! five commit.
 
 use super::Bug;
 use crate::raft::Index;

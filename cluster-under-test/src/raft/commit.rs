@@ -1,8 +1,8 @@
 //! What is committed, and handing it to the state machine (§5.3, §5.4.2).
 //!
-//! A leader counts copies that are durable, its own included, and only of entries of its own term: what lies before
-//! such an entry is committed with it. Followers learn the commit index from the next message. Committed entries
-//! are applied in order, each once in a life.
+//! A leader counts copies that are durable, its own included, and only of entries of its own term: what lies
+//! before such an entry is committed with it. Followers learn the commit index from the next message.
+//! Committed entries are applied in order, each once in a life.
 
 use super::{Index, Output, Raft, State};
 use crate::trace::TraceEvent;
@@ -47,7 +47,8 @@ impl Raft {
         self.serve_reads_that_waited();
     }
 
-    /// Whether the leader has committed an entry of its term, and with it all that its predecessors committed.
+    /// Whether the leader has committed an entry of its term, and with it all that its predecessors
+    /// committed.
     pub(super) fn has_committed_in_term(&self) -> bool {
         self.log.term(self.commit) == Some(self.term)
     }

@@ -1,11 +1,12 @@
 //! What is on its way to the disk, and the promises that wait for it.
 //!
-//! The rule: a node promises nothing that a restart could take back (Figure 2, persistent state). A vote is sent or
-//! counted, entries are acknowledged and a snapshot is reported as installed only when the write that holds them
-//! is durable. Writes are durable in the order of their `seq`, so waiting for one waits for all before it.
+//! The rule: a node promises nothing that a restart could take back (Figure 2, persistent state). A vote is
+//! sent or counted, entries are acknowledged and a snapshot is reported as installed only when the write that
+//! holds them is durable. Writes are durable in the order of their `seq`, so waiting for one waits for all
+//! before it.
 //!
-//! Everything else goes out at once. In particular a leader sends entries while it writes them itself, and counts
-//! its own copy like a follower's, when it is durable (thesis §10.2.1).
+//! Everything else goes out at once. In particular a leader sends entries while it writes them itself, and
+//! counts its own copy like a follower's, when it is durable (thesis §10.2.1).
 
 use std::collections::VecDeque;
 
@@ -166,7 +167,7 @@ impl Raft {
             // Nobody heeds an answer of a former term, and an old promise about a log that has changed since
             // should not be made at all.
             Promise::Send(envelope) if envelope.term == self.term => {
-                self.outputs.push(Output::Send(envelope))
+                self.outputs.push(Output::Send(envelope));
             }
             Promise::Vote { term, candidate } if term == self.term => self.send_vote(candidate),
             Promise::Campaign { term } if term == self.term => self.ask_for_votes(),

@@ -1,10 +1,12 @@
 //! Elections: timeouts, votes and terms (§5.2, §5.4.1), and when a leader gives up (thesis §6.2).
 //!
-//! A candidate makes its term and its own vote durable before it asks anybody, so a node that restarts can never lead
-//! a term that it has led before. It asks again with every heartbeat interval, because answers may be lost.
+//! A candidate makes its term and its own vote durable before it asks anybody, so a node that restarts can
+//! never lead a term that it has led before. It asks again with every heartbeat interval, because answers may
+//! be lost.
 //!
-//! With CheckQuorum a follower that hears from a leader does not even look at a `Vote` (leader stickiness, thesis
-//! §4.2.3): the voter's lease. The leader holds up its side by stepping down when a majority is silent.
+//! With CheckQuorum a follower that hears from a leader does not even look at a `Vote` (leader stickiness,
+//! thesis §4.2.3): the voter's lease. The leader holds up its side by stepping down when a majority is
+//! silent.
 
 use rand::Rng;
 use rand_pcg::Pcg32;
@@ -65,7 +67,8 @@ impl Raft {
         self.timer.elapsed += 1;
         self.timer.since_leader = self.timer.since_leader.saturating_add(1);
         if self.timer.elapsed >= self.timer.timeout {
-            // A candidate that did not win asks whether it could before it tries again: in a cut its term stays.
+            // A candidate that did not win asks whether it could before it tries again: in a cut its term
+            // stays.
             if self.config.pre_vote {
                 self.pre_campaign();
             } else {

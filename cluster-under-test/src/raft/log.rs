@@ -1,7 +1,7 @@
 //! The log in memory: the entries after some position, and the term at that position.
 //!
-//! What came before `base` has been compacted into a snapshot (§7). All of it was committed, so nobody ever asks
-//! for more than the term at `base` itself, which the consistency check of the next entry needs (§5.3).
+//! What came before `base` has been compacted into a snapshot (§7). All of it was committed, so nobody ever
+//! asks for more than the term at `base` itself, which the consistency check of the next entry needs (§5.3).
 
 use std::collections::VecDeque;
 
@@ -21,9 +21,9 @@ pub(super) struct Log {
 
 impl Log {
     /// A log that continues after `base`.
-    pub(super) fn new(base: LogEnd, entries: Vec<Entry>) -> Self {
+    pub(super) fn new(base: LogEnd, entries: &[Entry]) -> Self {
         let mut log = Self { base, entries: VecDeque::new() };
-        log.append(&entries);
+        log.append(entries);
         log
     }
 
@@ -140,7 +140,7 @@ mod tests {
     }
 
     fn log(base: (Term, Index), terms: &[Term]) -> Log {
-        Log::new(LogEnd { term: base.0, index: base.1 }, entries(base.1 + 1, terms))
+        Log::new(LogEnd { term: base.0, index: base.1 }, &entries(base.1 + 1, terms))
     }
 
     #[test]
@@ -184,7 +184,8 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// The log against its dumber twin: a plain list of all entries, of which the first `base` are ignored.
+        /// The log against its dumber twin: a plain list of all entries, of which the first `base` are
+        /// ignored.
         #[test]
         fn a_log_is_a_list(steps in proptest::collection::vec((0..4_u8, 0..6_u64), 0..40)) {
             let mut twin: Vec<Term> = Vec::new();
@@ -214,7 +215,8 @@ mod tests {
                 for index in base.max(1)..=last {
                     let term = twin[usize::try_from(index - 1).unwrap()];
                     assert_eq!(log.term(index), Some(term));
-                    let of_term = || (base.max(1)..=last).filter(|&i| twin[usize::try_from(i - 1).unwrap()] == term);
+                    let has_term = |&i: &Index| twin[usize::try_from(i - 1).unwrap()] == term;
+                    let of_term = || (base.max(1)..=last).filter(has_term);
                     assert_eq!(log.last_of_term(term), of_term().next_back());
                     if index > base {
                         assert_eq!(log.first_of_term_at(index), of_term().find(|&i| i > base));

@@ -1,26 +1,31 @@
 //! The Raft protocol as a pure state machine.
 //!
-//! [`Raft::step`] takes one [`Input`] (a tick, a message, a client's request, news of the disk) and returns the
-//! [`Output`]s to be carried out in order. There are no sockets, files, clocks or threads here, and the only chance is
-//! a seeded generator of election timeouts: the same inputs give the same outputs, on a real network and in virtual
-//! time alike.
+//! [`Raft::step`] takes one [`Input`] (a tick, a message, a client's request, news of the disk) and returns
+//! the [`Output`]s to be carried out in order. There are no sockets, files, clocks or threads here, and the
+//! only chance is a seeded generator of election timeouts: the same inputs give the same outputs, on a real
+//! network and in virtual time alike.
 //!
 //! # The protocol in one page
 //!
-//! Time is divided into **terms**, each with at most one leader (§5.1, §5.2). A node that hears nothing from a leader
-//! for a randomised timeout asks the others for their **votes** in the next term; a majority makes it the leader. A
-//! voter votes once a term and only for a log at least as up-to-date as its own (§5.4.1), so whoever wins has every
-//! committed entry.
+//! Time is divided into **terms**, each with at most one leader (§5.1, §5.2). A node that hears nothing from
+//! a leader for a randomised timeout asks the others for their **votes** in the next term; a majority makes
+//! it the leader. A voter votes once a term and only for a log at least as up-to-date as its own (§5.4.1), so
+//! whoever wins has every committed entry.
 //!
-//! The leader appends its clients' commands to its **log** and sends them on; a follower takes entries only where its
-//! log meets the leader's (§5.3), so that logs which agree on the last entry agree on everything before it. An entry of
-//! the leader's own term that a majority has durably is **committed**, and with it all before it (§5.4.2). Every node
-//! applies the committed entries in order, and so all nodes go through the same states.
+//! The leader appends its clients' commands to its **log** and sends them on; a follower takes entries only
+//! where its log meets the leader's (§5.3), so that logs which agree on the last entry agree on everything
+//! before it. An entry of the leader's own term that a majority has durably is **committed**, and with it all
+//! before it (§5.4.2). Every node applies the committed entries in order, and so all nodes go through the
+//! same states.
 //!
 //! ```text
-//!   Follower ──timeout──▶ PreCandidate ──majority would──▶ Candidate ──majority does──▶ Leader
-//!      ▲                       │ PreVote off: straight on ──▲  │                           │
-//!      └───────────────────────┴──── a leader, or a newer term ┴─── a newer term, no quorum ┘
+//!              timeout             a majority would           a majority does
+//!   Follower ─────────▶ PreCandidate ──────────▶ Candidate ──────────▶ Leader
+//!      ▲                     │                       │                   │
+//!      ├─ a newer term ──────┴───────────────────────┤                   │
+//!      ├─ a leader of this term ─────────────────────┘                   │
+//!      └─ a newer term, or answers from no majority ─────────────────────┘
+//!   (with PreVote off, from Follower straight to Candidate)
 //! ```
 //!
 //! | file | part | where it is written |
@@ -40,9 +45,9 @@
 //!
 //! # What is expected of the shell
 //!
-//! Outputs in order; writes in order of `seq` and reported when durable; messages may be lost, delayed, reordered
-//! and repeated, but a forwarded [`Message::Propose`] is delivered at most once (a TCP connection sees to that): the
-//! protocol does not recognise a command that it has seen before.
+//! Outputs in order; writes in order of `seq` and reported when durable; messages may be lost, delayed,
+//! reordered and repeated, but a forwarded [`Message::Propose`] is delivered at most once (a TCP connection
+//! sees to that): the protocol does not recognise a command that it has seen before.
 
 mod commit;
 mod durability;
@@ -90,7 +95,8 @@ pub struct Raft {
 
     log: Log,
     commit: Index,
-    /// Handed out to be applied. Outputs are carried out in order, so whatever is output from now on finds it done.
+    /// Handed out to be applied. Outputs are carried out in order, so whatever is output from now on finds it
+    /// done.
     applied: Index,
     /// The latest snapshot, for followers that lag behind the log.
     snapshot: Option<Snapshot>,
@@ -112,7 +118,8 @@ enum State {
 }
 
 impl Raft {
-    /// A node that has just started, with what it found on its disk; the outputs come before those of any input.
+    /// A node that has just started, with what it found on its disk; the outputs come before those of any
+    /// input.
     ///
     /// # Panics
     ///
@@ -124,7 +131,7 @@ impl Raft {
         let base = snapshot
             .as_ref()
             .map_or(LogEnd::default(), |snapshot| LogEnd { term: snapshot.term, index: snapshot.index });
-        let log = Log::new(base, entries);
+        let log = Log::new(base, &entries);
         assert!(log.end().term <= hard_state.term, "a term is durable before its entries are");
         // Each node draws from a stream of its own: equal timeouts are split votes.
         let seed = Hasher::default().number(config.seed).number(config.id).finish();
@@ -287,7 +294,7 @@ impl Raft {
             Message::InstallSnapshot { index, last_term, offset, data, done, round } => {
                 if self.hear_leader(from) {
                     let end = LogEnd { term: last_term, index };
-                    self.on_install_snapshot(from, end, snapshot::Chunk { offset, data, done }, round);
+                    self.on_install_snapshot(from, end, &snapshot::Chunk { offset, data, done }, round);
                 }
             }
             Message::SnapshotReply { index, next_offset, installed, round } => {

@@ -1,12 +1,12 @@
 //! PreVote: asking whether an election could be won before disturbing anybody with it (thesis §9.6).
 //!
-//! A node that was cut off would otherwise raise its term again and again, and depose a working leader when it comes
-//! back. The question changes nothing at the node that is asked: no term, no vote, no timer. The answer is yes
-//! if the node would vote for such a log in that term and has not heard from a leader lately.
+//! A node that was cut off would otherwise raise its term again and again, and depose a working leader when
+//! it comes back. The question changes nothing at the node that is asked: no term, no vote, no timer. The
+//! answer is yes if the node would vote for such a log in that term and has not heard from a leader lately.
 //!
-//! A `PreVote` carries the term that the asker would campaign in, and so does a yes, which tells it from a yes to an
-//! older question. A no carries the term of the node that says it: an asker that is behind adopts it, and only so
-//! do two nodes meet of which one has the better log and the other the newer term.
+//! A `PreVote` carries the term that the asker would campaign in, and so does a yes, which tells it from a
+//! yes to an older question. A no carries the term of the node that says it: an asker that is behind adopts
+//! it, and only so do two nodes meet of which one has the better log and the other the newer term.
 
 use super::election::Votes;
 use super::{Envelope, Message, NodeId, Output, Raft, State, Term};

@@ -8,8 +8,8 @@
 //!                                  installed
 //! ```
 //!
-//! In `Probe` one message is under way and is sent again with each heartbeat; in `Replicate` the next entries are sent
-//! before the last ones are acknowledged (thesis §10.2.1), up to a bound.
+//! In `Probe` one message is under way and is sent again with each heartbeat; in `Replicate` the next entries
+//! are sent before the last ones are acknowledged (thesis §10.2.1), up to a bound.
 
 use std::collections::VecDeque;
 
@@ -18,8 +18,8 @@ use super::Index;
 /// A leader's view of one follower.
 #[derive(Debug)]
 pub(super) struct Progress {
-    /// The follower's log matches, durably, up to here (`matchIndex`). Never goes down within a term, because what
-    /// a follower has acknowledged to a leader it keeps.
+    /// The follower's log matches, durably, up to here (`matchIndex`). Never goes down within a term, because
+    /// what a follower has acknowledged to a leader it keeps.
     matched: Index,
     /// The next entry to send (`nextIndex`). Always behind `matched`.
     next: Index,
@@ -106,18 +106,19 @@ impl Progress {
     /// The follower's log matches up to `index`. True if that is news.
     pub(super) fn match_to(&mut self, index: Index) -> bool {
         let news = index > self.matched;
+        // A heartbeat that names no entry matches every log and ends no search.
+        let found = news || index + 1 >= self.next;
         self.matched = self.matched.max(index);
         self.next = self.next.max(self.matched + 1);
         while self.unanswered.front().is_some_and(|&last| last <= index) {
             self.unanswered.pop_front();
         }
         match self.mode {
-            Mode::Probe => {
+            Mode::Probe if found => {
                 self.mode = Mode::Replicate;
                 self.unanswered.clear();
             }
-            // Heartbeats to a follower that waits for a snapshot match trivially, at 0.
-            Mode::Replicate | Mode::Snapshot(_) => {}
+            Mode::Probe | Mode::Replicate | Mode::Snapshot(_) => {}
         }
         news
     }
@@ -175,6 +176,15 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_match_at_zero_ends_no_search() {
+        let mut progress = Progress::new(8);
+        assert!(!progress.match_to(0));
+        assert_eq!(progress.mode(), Mode::Probe);
+        progress.match_to(7);
+        assert_eq!(progress.mode(), Mode::Replicate);
+    }
 
     fn replicating(matched: Index) -> Progress {
         let mut progress = Progress::new(1);

@@ -1,15 +1,15 @@
 //! Clients' commands: into the log at the leader, forwarded by followers (§8).
 //!
-//! The rule: a command is rejected only if it is in no log. Once a leader has appended it, only the log can tell what
-//! becomes of it, and whoever waits for it gets an answer when the entry is applied, or none.
+//! The rule: a command is rejected only if it is in no log. Once a leader has appended it, only the log can
+//! tell what becomes of it, and whoever waits for it gets an answer when the entry is applied, or none.
 //!
-//! A forwarded command is forwarded once. A node that is not the leader turns it away instead of passing it on, because
-//! two nodes that take each other for the leader would pass it on for ever.
+//! A forwarded command is forwarded once. A node that is not the leader turns it away instead of passing it
+//! on, because two nodes that take each other for the leader would pass it on for ever.
 
 use super::{Entry, Message, NodeId, Output, Payload, Raft, RejectReason, RequestId, State};
 
-/// Most entries that a leader takes without having committed them: a leader that is cut off must not grow without
-/// bound. Far more than can be under way at a time in a cluster that works.
+/// Most entries that a leader takes without having committed them: a leader that is cut off must not grow
+/// without bound. Far more than can be under way at a time in a cluster that works.
 const UNCOMMITTED_MAX: u64 = 16_384;
 
 impl Raft {
@@ -33,7 +33,8 @@ impl Raft {
     }
 
     fn propose(&mut self, request: RequestId, command: Vec<u8>) {
-        if self.log.last_index() - self.commit >= UNCOMMITTED_MAX {
+        // Saturating, because a planted bug may have lost what was committed.
+        if self.log.last_index().saturating_sub(self.commit) >= UNCOMMITTED_MAX {
             self.refuse(request, RejectReason::Busy);
             return;
         }
@@ -44,7 +45,8 @@ impl Raft {
         self.broadcast();
     }
 
-    /// The first entry of a term. It commits what former leaders left (§5.4.2) and tells what is committed (§8).
+    /// The first entry of a term. It commits what former leaders left (§5.4.2) and tells what is committed
+    /// (§8).
     pub(super) fn append_noop(&mut self) {
         self.append_as_leader(Payload::Noop);
     }

@@ -1,16 +1,18 @@
 //! Linearizable reads without an entry in the log: ReadIndex (§8, thesis §6.4).
 //!
 //! ```text
-//!   read arrives ─▶ leader has committed in its term ─▶ note the commit index, begin a round ─▶ a majority echoes the
-//!   round: still the leader ─▶ whoever serves the read waits until it has applied that index ─▶ served
+//!   a read arrives          the leader has committed an entry of its term, or the read waits for that
+//!   a round begins          the commit index is noted, every follower is asked for an echo
+//!   a majority has echoed   it was still the leader when the read arrived
+//!   the index is applied    at the node that took the read, which serves it
 //! ```
 //!
-//! One round is under way at a time and serves all reads that waited when it began; those that arrive meanwhile wait
-//! for the next one. A round has a number that every `Append` carries and every answer echoes; it is repeated with
-//! the heartbeats until enough echoes are there or the leader steps down.
+//! One round is under way at a time and serves all reads that waited when it began; those that arrive
+//! meanwhile wait for the next one. A round has a number that every `Append` carries and every answer echoes;
+//! it is repeated with the heartbeats until enough echoes are there or the leader steps down.
 //!
-//! A follower asks its leader for an index and serves the read from its own state. A read has no effect, so it may be
-//! turned away at any time: when the leader changes, or when it has been silent for too long.
+//! A follower asks its leader for an index and serves the read from its own state. A read has no effect, so
+//! it may be turned away at any time: when the leader changes, or when it has been silent for too long.
 
 use std::collections::BTreeMap;
 
@@ -119,12 +121,13 @@ impl Raft {
             requests: std::mem::take(&mut rounds.waiting),
             echoes: Vec::new(),
         });
-        self.broadcast_heartbeat();
+        self.broadcast_round();
         // A cluster of one is its own majority.
         self.end_round();
     }
 
-    /// A follower has answered a message that carried `number`, in this term: at that time it knew no newer one.
+    /// A follower has answered a message that carried `number`, in this term: at that time it knew no newer
+    /// one.
     pub(super) fn on_round_echo(&mut self, from: NodeId, number: u64) {
         let State::Leader(leader) = &mut self.state else { return };
         let Some(round) = &mut leader.rounds.under_way else { return };
@@ -194,7 +197,8 @@ impl Raft {
         }
     }
 
-    /// Another leader, or none: the one that was asked will perhaps not answer. An index that it gave stays good.
+    /// Another leader, or none: the one that was asked will perhaps not answer. An index that it gave stays
+    /// good.
     pub(super) fn reject_unanswered_reads(&mut self) {
         for (request, _) in self.reads.0.extract_if(.., |_, read| read.index.is_none()) {
             self.outputs.push(Output::Rejected { request, reason: RejectReason::NotLeader });

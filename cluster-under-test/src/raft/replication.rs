@@ -1,12 +1,12 @@
 //! Log replication: the leader's entries to its followers (§5.3).
 //!
-//! Every `Append` names the entry before its own. A follower that has that entry takes what follows; one that does not
-//! says where its log might meet the leader's, and the leader steps back. By induction, logs that agree on the last
-//! entry agree on all before it. An `Append` without entries is a heartbeat: it carries the commit index and the
-//! leader's read round, and finds lost messages, because it too names an entry before.
+//! Every `Append` names the entry before its own. A follower that has that entry takes what follows; one that
+//! does not says where its log might meet the leader's, and the leader steps back. By induction, logs that
+//! agree on the last entry agree on all before it. An `Append` without entries is a heartbeat: it carries the
+//! commit index and the leader's read round, and finds lost messages, because it too names an entry before.
 //!
-//! The answer of a follower names what was compared with the leader's log (previous index plus number of entries),
-//! never what else the log may hold, and waits until that is durable.
+//! The answer of a follower names what was compared with the leader's log (previous index plus number of
+//! entries), never what else the log may hold, and waits until that is durable.
 
 use std::collections::BTreeMap;
 
@@ -84,35 +84,48 @@ impl Raft {
 
     pub(super) fn broadcast_heartbeat(&mut self) {
         for peer in self.peers() {
-            self.send_heartbeat(peer);
+            let State::Leader(leader) = &mut self.state else { return };
+            let progress = leader.progress.get_mut(&peer).expect("there is a progress for every peer");
+            match progress.mode() {
+                // The probe is repeated, in case it was lost.
+                Mode::Probe => {
+                    progress.forget_unanswered();
+                    self.send_entries(peer);
+                    let State::Leader(leader) = &self.state else { return };
+                    if leader.progress[&peer].has_room(1) {
+                        self.send_append(peer, Vec::new());
+                    }
+                }
+                Mode::Replicate => self.send_append(peer, Vec::new()),
+                Mode::Snapshot(transfer) => {
+                    let late = progress.chunk_is_late();
+                    self.send_greeting(peer);
+                    if late {
+                        self.send_chunk(peer, transfer.offset);
+                    }
+                }
+            }
         }
     }
 
-    fn send_heartbeat(&mut self, to: NodeId) {
-        let State::Leader(leader) = &mut self.state else { return };
-        let progress = leader.progress.get_mut(&to).expect("there is a progress for every peer");
-        match progress.mode() {
-            // The probe is repeated, in case it was lost.
-            Mode::Probe => {
-                progress.forget_unanswered();
-                self.send_entries(to);
-                let State::Leader(leader) = &self.state else { return };
-                if leader.progress[&to].has_room(1) {
-                    self.send_append(to, Vec::new());
-                }
-            }
-            Mode::Replicate => self.send_append(to, Vec::new()),
-            Mode::Snapshot(transfer) => {
-                let late = progress.chunk_is_late();
-                // Matches every log, so that the follower stays loyal and is counted as present.
-                let round = leader.rounds.latest();
-                let (prev_index, prev_term, entries, commit) = (0, 0, Vec::new(), 0);
-                self.send(to, Message::Append { prev_index, prev_term, entries, commit, round });
-                if late {
-                    self.send_chunk(to, transfer.offset);
-                }
+    /// Asks every follower to echo the round, without repeating entries to those that have not answered yet.
+    pub(super) fn broadcast_round(&mut self) {
+        for peer in self.peers() {
+            let State::Leader(leader) = &self.state else { return };
+            match leader.progress[&peer].mode() {
+                Mode::Replicate => self.send_append(peer, Vec::new()),
+                Mode::Probe | Mode::Snapshot(_) => self.send_greeting(peer),
             }
         }
+    }
+
+    /// A heartbeat that matches every log, because it names no entry. It says the commit index like any
+    /// other, and the follower knows that nothing of its log was compared.
+    fn send_greeting(&mut self, to: NodeId) {
+        let State::Leader(leader) = &self.state else { return };
+        let round = leader.rounds.latest();
+        let commit = self.commit;
+        self.send(to, Message::Append { prev_index: 0, prev_term: 0, entries: Vec::new(), commit, round });
     }
 
     /// Entries to a follower, as many messages as its pipeline has room for; a snapshot, if they are gone.
@@ -165,8 +178,8 @@ impl Raft {
                 self.advance_commit();
             }
             AppendOutcome::Conflict { term, first_index, rejected_index } => {
-                // If this log has the follower's term too, the logs may meet where it ends here; otherwise the
-                // whole term is foreign and is skipped at once (§5.3).
+                // If this log has the follower's term too, the logs may meet where it ends here; otherwise
+                // the whole term is foreign and is skipped at once (§5.3).
                 let here = term.and_then(|term| self.log.last_of_term(term));
                 progress.back_up(rejected_index, here.map_or(first_index, |last| last + 1));
             }
@@ -193,16 +206,16 @@ impl Raft {
             return;
         }
         if self.disk.durable() < self.log.base().index {
-            // A snapshot that replaced the log is still on its way to the disk, and nothing is built on it before.
-            // The leader sends again.
+            // A snapshot that replaced the log is still on its way to the disk, and nothing is built on it
+            // before. The leader sends again.
             return;
         }
         let is_heartbeat = entries.is_empty();
         let checked = prev.index + entries.len() as u64;
         let base = self.log.base();
         if prev.index < base.index {
-            // What is compacted here is committed and so in the log of every leader since (leader completeness,
-            // §5.4.3): compare from there on.
+            // What is compacted here is committed and so in the log of every leader since (leader
+            // completeness, §5.4.3): compare from there on.
             entries.retain(|entry| entry.index > base.index);
             prev = base;
         }
@@ -242,8 +255,8 @@ impl Raft {
     fn reply_matched(&mut self, to: NodeId, checked: Index, is_heartbeat: bool, round: u64) {
         let index = self.rules.match_index(checked, self.log.last_index());
         let durable = self.disk.durable();
-        // The answer to a heartbeat does not wait for entries on their way to the disk: it claims less. But even
-        // that is said as a member of this term, which must be durable.
+        // The answer to a heartbeat does not wait for entries on their way to the disk: it claims less. But
+        // even that is said as a member of this term, which must be durable.
         let (index, seq) = if is_heartbeat && self.rules.syncs_before_ack() {
             (index.min(durable), self.disk.hard_state_seq())
         } else if index <= durable {

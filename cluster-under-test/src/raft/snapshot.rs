@@ -1,9 +1,10 @@
-//! Snapshots: forgetting the log that a state stands for, and sending that state to whoever lags behind it (§7).
+//! Snapshots: forgetting the log that a state stands for, and sending that state to whoever lags behind it
+//! (§7).
 //!
-//! The shell encodes the state machine now and then; the log up to there is compacted, except for some entries that
-//! spare a slow follower the snapshot. A follower that needs what is gone gets the snapshot in chunks (Figure 13),
-//! one at a time. It answers with the offset that it wants next, so that a lost chunk costs one chunk; a newer
-//! snapshot of the leader, or another leader, starts again at 0.
+//! The shell encodes the state machine now and then; the log up to there is compacted, except for some
+//! entries that spare a slow follower the snapshot. A follower that needs what is gone gets the snapshot in
+//! chunks (Figure 13), one at a time. It answers with the offset that it wants next, so that a lost chunk
+//! costs one chunk; a newer snapshot of the leader, or another leader, starts again at 0.
 //!
 //! A snapshot never takes a node back: what it has committed is at least as new as any snapshot up to there.
 
@@ -125,7 +126,7 @@ impl Raft {
 /// The follower's side.
 impl Raft {
     /// A chunk of the leader's snapshot, which ends at `end`.
-    pub(super) fn on_install_snapshot(&mut self, from: NodeId, end: LogEnd, chunk: Chunk, round: u64) {
+    pub(super) fn on_install_snapshot(&mut self, from: NodeId, end: LogEnd, chunk: &Chunk, round: u64) {
         let index = end.index;
         if index <= self.commit && self.rules.keeps_newer_state() {
             self.incoming = None;

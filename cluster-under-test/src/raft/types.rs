@@ -202,7 +202,8 @@ pub struct Envelope {
     pub from: NodeId,
     /// Who gets it.
     pub to: NodeId,
-    /// The sender's term; in a `PreVote` and in a granted `PreVoteReply`, the term that the asker would campaign in.
+    /// The sender's term; in a `PreVote` and in a granted `PreVoteReply`, the term that the asker would
+    /// campaign in.
     pub term: Term,
     /// What it says.
     pub message: Message,
