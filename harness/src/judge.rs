@@ -42,7 +42,7 @@ pub fn judge_run(run: &RunDir) -> Result<Judgement> {
             warnings.extend(odd);
         }
     }
-    let judgement = judge(CHECKERS, Evidence { history, traces, expectations: plan.expectations }, warnings);
+    let judgement = judge(CHECKERS, &Evidence { history, traces, expectations: plan.expectations }, warnings);
     // Beside and renamed: whoever reads the findings sees old or new ones, never half of them.
     let beside = run.path().join(".findings.json.new");
     fs::write(&beside, checkers::finding::to_json(&judgement.findings))
@@ -58,12 +58,12 @@ pub fn judge_history(path: &Path) -> Result<Judgement> {
     let evidence = Evidence { history, traces: Vec::new(), expectations: Expectations::default() };
     let of_clients =
         CHECKERS.iter().copied().filter(|checker| checker.name() == "linearizable").collect::<Vec<_>>();
-    Ok(judge(&of_clients, evidence, warnings))
+    Ok(judge(&of_clients, &evidence, warnings))
 }
 
-fn judge(checkers: &[&dyn Checker], evidence: Evidence, warnings: Vec<Warning>) -> Judgement {
-    let findings = checkers::check(checkers, &evidence, Budget::default());
-    Judgement { verdict: checkers::verdict(&findings), summary: Summary::of(&evidence), findings, warnings }
+fn judge(checkers: &[&dyn Checker], evidence: &Evidence, warnings: Vec<Warning>) -> Judgement {
+    let findings = checkers::check(checkers, evidence, Budget::default());
+    Judgement { verdict: checkers::verdict(&findings), summary: Summary::of(evidence), findings, warnings }
 }
 
 fn read_history(path: &Path, name: &str) -> Result<(History, Vec<Warning>)> {

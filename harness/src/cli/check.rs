@@ -1,6 +1,6 @@
 //! `harness check`: judges recorded runs again. Boots nothing.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use checkers::Verdict;
@@ -35,7 +35,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     Ok(super::exit_code(worst))
 }
 
-fn judge(path: &PathBuf) -> Result<(Judgement, String, Option<u64>)> {
+fn judge(path: &Path) -> Result<(Judgement, String, Option<u64>)> {
     if path.is_file() {
         return Ok((judge_history(path)?, super::typed(path), None));
     }

@@ -99,8 +99,9 @@ impl Client {
     }
 
     /// The node is down: nothing was sent.
-    pub(super) fn refused(&mut self, op: Op, tick: u64, scribe: &mut Scribe) {
-        self.complete(op, Completion::Fail { reason: "connection refused".into() }, tick, scribe);
+    pub(super) fn refused(&mut self, op: &Op, tick: u64, scribe: &mut Scribe) {
+        let completion = Completion::Fail { reason: "connection refused".into() };
+        self.complete(op, &completion, tick, scribe);
     }
 
     /// An answer has come; perhaps to a request that was given up.
@@ -117,7 +118,7 @@ impl Client {
                 },
                 Answer::Rejected(reason) => Completion::Fail { reason: format!("{reason:?}") },
             };
-            self.complete(open.op, completion, tick, scribe);
+            self.complete(&open.op, &completion, tick, scribe);
         }
     }
 
@@ -129,14 +130,14 @@ impl Client {
                 Op::Read { .. } => Completion::Fail { reason },
                 Op::Write { .. } | Op::Cas { .. } => Completion::Info { reason },
             };
-            self.complete(open.op, completion, tick, scribe);
+            self.complete(&open.op, &completion, tick, scribe);
         }
     }
 
-    fn complete(&mut self, op: Op, completion: Completion, tick: u64, scribe: &mut Scribe) {
+    fn complete(&mut self, op: &Op, completion: &Completion, tick: u64, scribe: &mut Scribe) {
         let process = self.process;
         scribe.record(tick, |time| Event::Complete { time, process, completion: completion.clone() });
-        match &completion {
+        match completion {
             Completion::Ok(_) => {
                 self.ok += 1;
                 self.written |= matches!(op, Op::Write { .. });
@@ -148,7 +149,7 @@ impl Client {
             Completion::Fail { .. } => (),
         }
         if let Source::Generator(generator, _) = &self.source {
-            generator.completed(&op, &completion);
+            generator.completed(op, completion);
         }
         self.due = tick + self.rng.random_range(1..=PAUSE_TICKS_MAX);
     }

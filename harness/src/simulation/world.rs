@@ -28,11 +28,7 @@ const RECOVERY_TICKS: u64 = 40 * ELECTION_TICKS as u64;
 /// Which kinds of trouble a run has, and how much: drawn from its seed.
 struct Knobs {
     weather: Weather,
-    cuts: bool,
-    crashes: bool,
-    /// Once in a while every node loses power at the same moment.
-    power_losses: bool,
-    pauses: bool,
+    kinds: Vec<Kind>,
     /// Mean ticks between two changes of the trouble.
     period: u64,
     append_entries_max: usize,
@@ -40,6 +36,20 @@ struct Knobs {
     entries_kept: u64,
     sync_ticks_max: u64,
 }
+
+/// A kind of trouble.
+#[derive(Clone, Copy)]
+enum Kind {
+    Cut,
+    Crash,
+    /// Every node at the same moment.
+    PowerLoss,
+    Pause,
+}
+
+/// Each kind with the share of runs that have it.
+const KINDS: [(Kind, f64); 4] =
+    [(Kind::Cut, 0.7), (Kind::Crash, 0.6), (Kind::PowerLoss, 0.2), (Kind::Pause, 0.4)];
 
 impl Knobs {
     fn draw(rng: &mut Pcg64Mcg) -> Self {
@@ -50,10 +60,7 @@ impl Knobs {
         };
         Self {
             weather,
-            cuts: rng.random_bool(0.7),
-            crashes: rng.random_bool(0.6),
-            power_losses: rng.random_bool(0.2),
-            pauses: rng.random_bool(0.4),
+            kinds: KINDS.iter().filter(|(_, share)| rng.random_bool(*share)).map(|(kind, _)| *kind).collect(),
             period: rng.random_range(20..120),
             append_entries_max: *[1, 2, 16].choose(rng).expect("not empty"),
             snapshot_chunk_bytes: *[16, 200, 1 << 16].choose(rng).expect("not empty"),
@@ -210,7 +217,7 @@ impl World {
             let Some((op, txn)) = self.clients[index].next(self.now.tick, &mut self.scribe) else { continue };
             let node = self.index_of(self.clients[index].node);
             let Some(request) = self.nodes[node].next_request() else {
-                self.clients[index].refused(op, self.now.tick, &mut self.scribe);
+                self.clients[index].refused(&op, self.now.tick, &mut self.scribe);
                 continue;
             };
             self.clients[index].sent(op, request, self.now.tick);
@@ -287,15 +294,12 @@ impl World {
     /// Changes the trouble: something new happens, or something old ends.
     fn trouble(&mut self) {
         self.trouble_due = self.now.tick + self.rng.random_range(1..=2 * self.knobs.period);
-        let kinds: [(bool, fn(&mut Self)); 4] = [
-            (self.knobs.cuts, Self::cut_or_restore),
-            (self.knobs.crashes, Self::crash_or_start),
-            (self.knobs.power_losses, Self::lose_power),
-            (self.knobs.pauses, Self::pause_or_resume),
-        ];
-        let kinds = kinds.into_iter().filter(|(on, _)| *on).map(|(_, kind)| kind).collect::<Vec<_>>();
-        if let Some(kind) = kinds.choose(&mut self.rng) {
-            kind(self);
+        match self.knobs.kinds.choose(&mut self.rng) {
+            Some(Kind::Cut) => self.cut_or_restore(),
+            Some(Kind::Crash) => self.crash_or_start(),
+            Some(Kind::PowerLoss) => self.lose_power(),
+            Some(Kind::Pause) => self.pause_or_resume(),
+            None => (),
         }
     }
 
