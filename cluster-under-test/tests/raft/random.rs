@@ -4,8 +4,9 @@
 //! schedules break a cluster with a planted bug, which shows that they go where it hurts.
 
 use cluster_under_test::bugs;
-use cluster_under_test::raft::{Config, Input, NodeId, Role};
+use cluster_under_test::raft::{Config, Input, NodeId, Output, Role};
 use cluster_under_test::rules::{Paper, Rules};
+use cluster_under_test::trace::{SnapshotOrigin, TraceEvent};
 use rand::{Rng, SeedableRng};
 use rand_pcg::Pcg32;
 
@@ -172,20 +173,49 @@ impl Schedule {
 
 #[test]
 fn the_papers_rules_keep_every_promise() {
-    let (mut commands, mut leaders) = (0, 0);
+    let mut seen = Seen::default();
     for seed in 0..SEEDS {
         let mut schedule = Schedule::new(seed, &Paper);
         schedule.run();
         let recovered = schedule.recover();
+        seen.look(&schedule);
         let anomalies = schedule.anomalies();
         assert!(anomalies.is_empty(), "seed {seed}: {anomalies:#?}");
         assert!(recovered, "seed {seed}: no agreement after the trouble\n{}", schedule.network.describe());
-        commands += schedule.network.nodes[&1].state.len();
-        leaders += schedule.network.judge.leaders_seen();
     }
     // Schedules in which nothing happens would keep every promise too.
-    assert!(commands as u64 > 5 * SEEDS, "only {commands} commands were committed");
-    assert!(leaders as u64 > 2 * SEEDS, "only {leaders} elections were won");
+    let Seen { commands, leaders, reads, installed } = seen;
+    assert!(commands > 5 * SEEDS, "only {commands} commands were committed");
+    assert!(leaders > 2 * SEEDS, "only {leaders} elections were won");
+    assert!(reads > 5 * SEEDS, "only {reads} reads were served");
+    assert!(installed > SEEDS / 10, "only {installed} snapshots were installed");
+}
+
+/// What happened in the schedules.
+#[derive(Debug, Default)]
+struct Seen {
+    commands: u64,
+    leaders: u64,
+    reads: u64,
+    installed: u64,
+}
+
+impl Seen {
+    fn look(&mut self, schedule: &Schedule) {
+        self.commands += schedule.network.nodes[&1].state.len() as u64;
+        self.leaders += schedule.network.judge.leaders_seen() as u64;
+        for event in &schedule.network.events {
+            let Event::Output { output, .. } = event else { continue };
+            let installs = |event: &TraceEvent| {
+                matches!(event, TraceEvent::Snapshot { origin: SnapshotOrigin::Installed, .. })
+            };
+            match output {
+                Output::ReadReady { .. } => self.reads += 1,
+                Output::Trace(event) if installs(event) => self.installed += 1,
+                _ => {}
+            }
+        }
+    }
 }
 
 #[test]
