@@ -95,6 +95,9 @@ impl Checker for Linearizable {
         let checked = history.operations().len();
         let finding = if checked == 0 {
             Finding::new(self, Verdict::Unknown, "the history has no operations")
+        } else if history.operations().iter().all(|operation| operation.reply().is_none()) {
+            // Whatever the system did, nobody was told anything that could contradict it.
+            Finding::new(self, Verdict::Unknown, "no operation succeeded, so nothing was shown")
         } else if illegal.is_empty() && !undecided.is_empty() {
             let summary = format!("{} undecided: {}", count(undecided.len(), "key"), undecided[0].text[0]);
             undecided.truncate(ANOMALIES_MAX);

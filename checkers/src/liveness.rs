@@ -30,15 +30,17 @@ impl Checker for Recovery {
         if expected.nodes.is_empty() {
             return Finding::new(self, Verdict::Unknown, "the plan names no nodes that should recover");
         }
-        let limit = expected.recovery_limit_ms * 1_000_000;
-        let watch = Watch { history, healed_at, limit, cut_short: history.last_time() < healed_at + limit };
+        let limit = expected.recovery_limit_ms.saturating_mul(1_000_000);
+        let cut_short = history.last_time() < healed_at.saturating_add(limit);
+        let watch = Watch { history, healed_at, limit, cut_short };
 
         let mut served = BTreeMap::new();
         for operation in history.operations().iter().filter(|operation| operation.reply().is_some()) {
             if let (Some(node), Some(at)) = (operation.node, operation.completed_at)
                 && at >= healed_at
             {
-                served.entry(node).or_insert(at);
+                // Operations are in the order of their invocations; a slow one may come before a quick one.
+                served.entry(node).and_modify(|first: &mut Time| *first = at.min(*first)).or_insert(at);
             }
         }
         let mut late = Vec::new();

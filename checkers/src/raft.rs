@@ -18,11 +18,18 @@ pub use state_machine_safety::StateMachineSafety;
 
 use crate::evidence::Evidence;
 use crate::finding::{ANOMALIES_MAX, Anomaly, Checker, Finding, Verdict};
+use crate::history::NodeId;
 use crate::trace::{Place, Trace, TraceEvent};
 
 /// All events of all nodes, node by node.
 fn events(evidence: &Evidence) -> impl Iterator<Item = (Place<'_>, &TraceEvent)> {
     evidence.traces.iter().flat_map(Trace::events)
+}
+
+/// The nodes of the cluster that told nothing; whatever the others told, these may have broken any rule.
+fn silent_nodes(evidence: &Evidence) -> Vec<String> {
+    let told = |node: &NodeId| evidence.traces.iter().any(|t| t.node() == *node && !t.lines().is_empty());
+    evidence.expectations.nodes.iter().filter(|node| !told(node)).map(NodeId::to_string).collect()
 }
 
 /// Nothing can be said about nodes that told nothing.
@@ -58,7 +65,12 @@ impl Anomalies {
         }
     }
 
-    fn finding(self, checker: &dyn Checker, valid: String) -> Finding {
+    fn finding(self, checker: &dyn Checker, evidence: &Evidence, valid: String) -> Finding {
+        let silent = silent_nodes(evidence);
+        if self.found == 0 && !silent.is_empty() {
+            let summary = format!("{} left no trace; the other nodes: {valid}", silent.join(" and "));
+            return Finding::new(checker, Verdict::Unknown, summary);
+        }
         Finding::from_anomalies(checker, self.listed, self.found, valid)
     }
 }

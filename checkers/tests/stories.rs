@@ -91,6 +91,11 @@ mod linearizable {
     fn nothing_happened() {
         check("linearizable/nothing_happened.txt");
     }
+
+    #[test]
+    fn nothing_succeeded() {
+        check("linearizable/nothing_succeeded.txt");
+    }
 }
 
 mod election_safety {
@@ -109,6 +114,11 @@ mod election_safety {
     #[test]
     fn nobody_led() {
         check("election-safety/nobody_led.txt");
+    }
+
+    #[test]
+    fn silent_node() {
+        check("election-safety/silent_node.txt");
     }
 
     #[test]
@@ -138,6 +148,11 @@ mod log_matching {
     #[test]
     fn gap() {
         check("log-matching/gap.txt");
+    }
+
+    #[test]
+    fn no_entries() {
+        check("log-matching/no_entries.txt");
     }
 
     #[test]
@@ -228,6 +243,16 @@ mod leader_completeness {
     }
 
     #[test]
+    fn nothing_committed() {
+        check("leader-completeness/nothing_committed.txt");
+    }
+
+    #[test]
+    fn long_log_at_boot() {
+        check("leader-completeness/long_log_at_boot.txt");
+    }
+
+    #[test]
     fn short_log_elected() {
         check("leader-completeness/short_log_elected.txt");
     }
@@ -254,6 +279,11 @@ mod recovery {
     #[test]
     fn too_late() {
         check("recovery/too_late.txt");
+    }
+
+    #[test]
+    fn slow_one_first() {
+        check("recovery/slow_one_first.txt");
     }
 
     #[test]

@@ -39,7 +39,10 @@ impl Checker for DurableVotes {
             return Finding::new(self, Verdict::Unknown, "no node ever voted, so nothing was shown");
         }
         let valid = format!("{} kept over {}", count(votes, "vote"), count(restarts, "restart"));
-        anomalies.finding(self, valid).with_checked("votes", votes).with_checked("restarts", restarts)
+        anomalies
+            .finding(self, evidence, valid)
+            .with_checked("votes", votes)
+            .with_checked("restarts", restarts)
     }
 }
 

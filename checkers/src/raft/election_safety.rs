@@ -48,6 +48,6 @@ impl Checker for ElectionSafety {
             });
         }
         let valid = format!("{} in as many terms", count(leaders.len(), "leader"));
-        anomalies.finding(self, valid).with_checked("terms", leaders.len())
+        anomalies.finding(self, evidence, valid).with_checked("terms", leaders.len())
     }
 }

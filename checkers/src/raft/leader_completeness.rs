@@ -41,9 +41,12 @@ impl Checker for LeaderCompleteness {
         if leaders == 0 {
             return Finding::new(self, Verdict::Unknown, "no node ever led, so nothing was shown");
         }
+        if committed.is_empty() {
+            return Finding::new(self, Verdict::Unknown, "nothing was ever committed, so nothing was shown");
+        }
         let valid = format!("{} began with all that was committed before", count(leaders, "leader"),);
         anomalies
-            .finding(self, valid)
+            .finding(self, evidence, valid)
             .with_checked("leaders", leaders)
             .with_checked("committed", committed.len())
     }
@@ -73,9 +76,8 @@ fn committed(evidence: &Evidence) -> BTreeMap<LogIndex, Committed<'_>> {
                 TraceEvent::Commit { term, index, entry_term } => {
                     // What is before the entry is committed with it, if the view shows the log that holds it.
                     let known = log.term(index) == Some(entry_term);
-                    for at in if known { commit_index + 1 } else { index }..=index {
-                        let term_there = if at == index { Some(entry_term) } else { log.term(at) };
-                        let Some(entry_term) = term_there else { continue };
+                    let before = known.then(|| log.terms(commit_index, index)).into_iter().flatten();
+                    for (at, entry_term) in before.chain([(index, entry_term)]) {
                         let fresh = Committed { entry_term, term, place };
                         let entry = committed.entry(at).or_insert(fresh);
                         if fresh.term < entry.term {

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use super::log_view::{Attachment, LogView};
 use super::{Anomalies, when, without_traces};
 use crate::evidence::Evidence;
-use crate::finding::{Budget, Checker, Finding, count};
+use crate::finding::{Budget, Checker, Finding, Verdict, count};
 use crate::trace::{Digest, LogIndex, Place, Term, TraceEvent};
 
 /// One entry and one predecessor for each index and term.
@@ -47,8 +47,11 @@ impl Checker for LogMatching {
             }
         }
         let entries = judge.entries.len();
+        if entries == 0 && judge.anomalies.found == 0 {
+            return Finding::new(self, Verdict::Unknown, "no node ever had an entry, so nothing was shown");
+        }
         let valid = format!("{} distinct by index and term", count(entries, "entry"));
-        judge.anomalies.finding(self, valid).with_checked("entries", entries)
+        judge.anomalies.finding(self, evidence, valid).with_checked("entries", entries)
     }
 }
 

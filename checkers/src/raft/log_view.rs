@@ -111,6 +111,15 @@ impl LogView {
         self.terms.get(&index).copied()
     }
 
+    /// The entries after one index and before another whose terms are known.
+    pub(super) fn terms(
+        &self,
+        after: LogIndex,
+        before: LogIndex,
+    ) -> impl Iterator<Item = (LogIndex, Term)> + use<'_> {
+        self.terms.range((after + 1).min(before)..before).map(|(&index, &term)| (index, term))
+    }
+
     /// What is on disk after a crash is what was durable, or what was in memory, or (a truncation that was
     /// not durable yet) a mixture of both; the last entry found tells which. By its index and term it is the
     /// same entry, and what is before it is the same too, unless log matching is broken, which is for another

@@ -47,7 +47,7 @@ impl Checker for StateMachineSafety {
         }
         let nodes = evidence.traces.iter().filter(|trace| !trace.lines().is_empty()).count();
         let valid = format!("{} applied alike on {}", count(applied, "entry"), count(nodes, "node"));
-        judge.anomalies.finding(self, valid).with_checked("applied", applied)
+        judge.anomalies.finding(self, evidence, valid).with_checked("applied", applied)
     }
 }
 
