@@ -64,7 +64,10 @@ pub(crate) fn lines<'a>(text: &str, file: &'a str) -> Result<(Vec<Line<'a>>, Vec
         let number = index + 1;
         match serde_json::from_str(line) {
             Ok(fields) => lines.push(Line { file, number, fields }),
-            Err(error) if error.is_eof() && texts.peek().is_none() && !line.is_empty() => {
+            // A line that has its newline was written to its end; half of it missing is damage.
+            Err(error)
+                if error.is_eof() && texts.peek().is_none() && !line.is_empty() && !text.ends_with('\n') =>
+            {
                 let text =
                     "the last line is incomplete and was left out; the writer was cut short".to_owned();
                 warnings.push(Warning { file: file.to_owned(), line: number, text });

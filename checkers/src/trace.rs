@@ -20,6 +20,9 @@ pub type Term = u64;
 /// A position in the replicated log, counted from 1; 0 is "before the first entry".
 pub type LogIndex = u64;
 
+/// Terms and indexes are below this; beyond, JSON numbers are not exact in many readers. No cluster gets there.
+const NUMBER_LIMIT: u64 = 1 << 53;
+
 /// A 64-bit hash, written as 16 hexadecimal digits: JSON numbers lose the upper bits in many readers.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest(pub u64);
@@ -258,45 +261,71 @@ fn read_event(line: &Line<'_>) -> Result<TraceEvent, Malformed> {
     let event: String = line.field("event")?;
     Ok(match event.as_str() {
         "boot" => TraceEvent::Boot {
-            term: line.field("term")?,
+            term: number(line, "term")?,
             vote: line.optional("vote")?,
-            snapshot_index: line.field("snapshot_index")?,
-            last_index: line.field("last_index")?,
-            last_term: line.field("last_term")?,
+            snapshot_index: number(line, "snapshot_index")?,
+            last_index: number(line, "last_index")?,
+            last_term: number(line, "last_term")?,
         },
-        "term" => TraceEvent::Term { term: line.field("term")? },
-        "role" => TraceEvent::Role { role: line.field("role")?, term: line.field("term")? },
-        "vote" => TraceEvent::Vote { term: line.field("term")?, candidate: line.field("candidate")? },
+        "term" => TraceEvent::Term { term: number(line, "term")? },
+        "role" => TraceEvent::Role { role: line.field("role")?, term: number(line, "term")? },
+        "vote" => TraceEvent::Vote { term: number(line, "term")?, candidate: line.field("candidate")? },
         "append" => TraceEvent::Append {
-            term: line.field("term")?,
-            prev_term: line.field("prev_term")?,
-            first_index: line.field("first_index")?,
-            entries: line.field("entries")?,
+            term: number(line, "term")?,
+            prev_term: number(line, "prev_term")?,
+            first_index: first_index(line)?,
+            entries: entries(line)?,
         },
-        "truncate" => TraceEvent::Truncate { from_index: line.field("from_index")? },
+        "truncate" => TraceEvent::Truncate { from_index: number(line, "from_index")? },
         "durable" => {
-            TraceEvent::Durable { index: line.field("index")?, entry_term: line.field("entry_term")? }
+            TraceEvent::Durable { index: number(line, "index")?, entry_term: number(line, "entry_term")? }
         }
         "commit" => TraceEvent::Commit {
-            term: line.field("term")?,
-            index: line.field("index")?,
-            entry_term: line.field("entry_term")?,
+            term: number(line, "term")?,
+            index: number(line, "index")?,
+            entry_term: number(line, "entry_term")?,
         },
         "apply" => TraceEvent::Apply {
-            index: line.field("index")?,
-            entry_term: line.field("entry_term")?,
+            index: number(line, "index")?,
+            entry_term: number(line, "entry_term")?,
             digest: line.field("digest")?,
             state: line.field("state")?,
         },
         "snapshot" => TraceEvent::Snapshot {
-            index: line.field("index")?,
-            entry_term: line.field("entry_term")?,
+            index: number(line, "index")?,
+            entry_term: number(line, "entry_term")?,
             origin: line.field("origin")?,
             data: line.field("data")?,
         },
-        "restore" => TraceEvent::Restore { index: line.field("index")?, state: line.field("state")? },
+        "restore" => TraceEvent::Restore { index: number(line, "index")?, state: line.field("state")? },
         unknown => {
             return Err(line.malformed("event", format!("`{unknown}` is not an event of format {FORMAT}")));
         }
     })
+}
+
+/// A term or an index.
+fn number(line: &Line<'_>, name: &str) -> Result<u64, Malformed> {
+    let number = line.field(name)?;
+    if number < NUMBER_LIMIT {
+        Ok(number)
+    } else {
+        Err(line.malformed(name, format!("{number} is too large")))
+    }
+}
+
+/// Entries are counted from 1.
+fn first_index(line: &Line<'_>) -> Result<LogIndex, Malformed> {
+    match number(line, "first_index")? {
+        0 => Err(line.malformed("first_index", "no entry has index 0")),
+        index => Ok(index),
+    }
+}
+
+fn entries(line: &Line<'_>) -> Result<Vec<(Term, Digest)>, Malformed> {
+    let entries: Vec<(Term, Digest)> = line.field("entries")?;
+    match entries.iter().find(|(term, _)| *term >= NUMBER_LIMIT) {
+        Some((term, _)) => Err(line.malformed("entries", format!("term {term} is too large"))),
+        None => Ok(entries),
+    }
 }

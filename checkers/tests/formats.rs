@@ -151,6 +151,10 @@ fn a_damaged_history_is_named_by_line_and_field() {
             format!("{}\n{ok}\n", &invoke[..20]),
             "line 2: not a JSON object: EOF while parsing a string at column 20",
         ),
+        (
+            format!("{invoke}\n{}\n", &ok[..20]),
+            "line 3: not a JSON object: EOF while parsing a string at column 20",
+        ),
         (format!("{invoke}\nnonsense\n"), "line 3: not a JSON object: expected ident at column 2"),
     ];
     for (lines, expected) in cases {
@@ -212,6 +216,12 @@ fn a_damaged_trace_is_named_by_line_and_field() {
         (
             r#"{"format":1,"node":"n1","at":9,"event":"restore","index":2,"state":"12"}"#.to_owned(),
             "line 1, field `state`: `12` is not 16 hexadecimal digits",
+        ),
+        (good.replace(":2,", ":9007199254740992,"), "line 1, field `term`: 9007199254740992 is too large"),
+        (
+            r#"{"format":1,"node":"n1","at":9,"event":"append","term":1,"prev_term":0,"first_index":0,"entries":[]}"#
+                .to_owned(),
+            "line 1, field `first_index`: no entry has index 0",
         ),
     ];
     for (text, expected) in cases {
