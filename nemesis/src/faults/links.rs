@@ -49,6 +49,8 @@ pub(super) fn cut(
     for &(link, counted) in &before {
         hold.cut.insert(link, counted);
         set_block(links, link, true);
+        // The cut is in force, and what passed before it has been counted. From here on nothing may pass.
+        hold.cut.insert(link, counters(links, link));
     }
 
     let probed = sample(cuts.iter().copied().collect(), SILENT_PROBES_MAX);
@@ -72,8 +74,8 @@ pub(super) fn cut(
         let shows = now.blocked > before.blocked || !must_block;
         let seen = format!("blocked {} → {}", before.blocked, now.blocked);
         proof.require(shows, counter_source(link), None, seen);
-        // What passed just before the cut is counted by now. From here on nothing may pass.
-        hold.cut.insert(link, now);
+        // The heal reports what was blocked of the nodes' own packets, not of our probes.
+        hold.cut.entry(link).and_modify(|cut| cut.blocked = now.blocked);
     }
     Ok(proof.receipt())
 }

@@ -94,6 +94,17 @@ fn a_leak_that_no_probe_saw_is_noticed_at_the_heal() {
 }
 
 #[test]
+fn a_leak_while_the_cut_is_being_proven_is_noticed_at_the_heal() {
+    let mut cluster = TestCluster::new(3).with(Flaw::CutLeaksWhileProbed);
+    let (_, mut hold) = injected(&mut cluster, "partition", &[2]);
+    cluster.flaw = Flaw::None;
+    let receipt = healed(&mut cluster, "partition", &mut hold);
+    let leaked = receipt.evidence.iter().find(|evidence| evidence.source == "switch counters n3→n2");
+    assert_ne!(leaked.expect("every cut link is counted").seen, "blocked 0, delivered 0 while cut");
+    assert_eq!(receipt.outcome, Outcome::Indeterminate);
+}
+
+#[test]
 fn a_dead_network_is_no_partition() {
     let mut cluster = TestCluster::new(3).with(Flaw::NetworkDead);
     let (receipt, _) = injected(&mut cluster, "partition", &[2]);
