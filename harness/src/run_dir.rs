@@ -76,7 +76,8 @@ impl RunDir {
             return Ok(run);
         }
         // A link that is replaced in one step: no reader ever finds it missing.
-        let beside = results.join(format!(".latest-{}", std::process::id()));
+        // Its name is the run's: the pid is that of a small namespace, the same in every run.
+        let beside = results.join(format!(".latest-{name}-{leaf}"));
         let latest = results.join("latest");
         symlink(Path::new(&name).join(leaf), &beside)
             .and_then(|()| fs::rename(&beside, &latest))
