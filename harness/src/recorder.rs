@@ -142,6 +142,10 @@ impl Recorder {
 
     fn record(&self, event: impl FnOnce(Time) -> Event) {
         let mut file = self.file.lock().expect("nobody panics while recording");
+        // After half a line, another one would make it a damaged line in the middle, which nobody can read past.
+        if self.trouble.lock().expect("nobody panics while recording").is_some() {
+            return;
+        }
         let line = write_line(&event(self.clock.now())) + "\n";
         if let Err(error) = file.write_all(line.as_bytes()) {
             let mut trouble = self.trouble.lock().expect("nobody panics while recording");
