@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 
 use checkers::history::NodeId;
 use checkers::{Expectations, ExpectedFault};
-use nemesis::schedule::{self, Schedule};
+use nemesis::schedule::{self, DrawError, Schedule};
 use rand::Rng;
 use rand::SeedableRng;
 use rand_pcg::Pcg64Mcg;
@@ -101,8 +101,16 @@ pub fn plan(config: &RunConfig, seed: u64) -> Result<Plan> {
     system.check(config)?;
     let workload = workload::find(&config.workload)?;
     let streams = Streams::draw(seed);
-    let schedule = schedule::draw(&config.faults, config.time_limit_ms, config.nodes, streams.faults)
-        .map_err(|error| Error::usage(error.to_string()))?;
+    let election_ms = config.settings.election_ms;
+    let schedule =
+        schedule::draw(&config.faults, config.time_limit_ms, config.nodes, election_ms, streams.faults)
+            .map_err(|error| {
+            let usage = Error::usage(&error);
+            match error {
+                DrawError::Impossible { .. } => usage.help("choose others with --faults, or raise --nodes"),
+                DrawError::Unknown(_) | DrawError::TooShort { .. } => usage,
+            }
+        })?;
     let expectations = Expectations {
         nodes: (1..=config.nodes).map(NodeId).collect(),
         operation_kinds: workload.operation_kinds().to_vec(),

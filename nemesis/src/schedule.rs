@@ -71,14 +71,19 @@ struct Rhythm {
 }
 
 impl Rhythm {
-    /// A fault outlasts two election timeouts of a second, so that a new leader is elected while it lasts. The
-    /// quiet lets the cluster elect again and do some undisturbed work.
-    const USUAL: Self =
-        Self { quiet: Span { min_ms: 1_500, max_ms: 2_500 }, fault: Span { min_ms: 3_000, max_ms: 5_000 } };
+    /// In election timeouts. A timeout is drawn up to twice the least one, so a fault outlasts two and lets a new leader
+    /// work for a while before the old one returns. The quiet lets the cluster elect once more if it must.
+    fn usual(election_ms: u64) -> Self {
+        let tenths =
+            |min: u64, max: u64| Span { min_ms: election_ms * min / 10, max_ms: election_ms * max / 10 };
+        Self { quiet: tenths(10, 16), fault: tenths(26, 36) }
+    }
 
-    /// For short runs: two election timeouts and half a second, and one election between faults.
-    const SHORT: Self =
-        Self { quiet: Span { min_ms: 1_000, max_ms: 1_000 }, fault: Span { min_ms: 2_500, max_ms: 2_500 } };
+    /// For short runs: the least of both.
+    fn short(election_ms: u64) -> Self {
+        let exactly = |ms: u64| Span { min_ms: ms, max_ms: ms };
+        Self { quiet: exactly(election_ms), fault: exactly(election_ms * 5 / 2) }
+    }
 
     fn round_min_ms(self) -> u64 {
         self.quiet.min_ms + self.fault.min_ms
@@ -89,26 +94,37 @@ impl Rhythm {
 const TIMES_STREAM: u64 = 1;
 const TARGETS_STREAM: u64 = 2;
 
-/// Draws a schedule for a cluster of `nodes` nodes. The last fault ends at the limit or before.
+/// Draws a schedule for a cluster of `nodes` nodes whose least election timeout is `election_ms`. The last fault ends at
+/// the limit or before.
+///
+/// First each fault comes once with the target that it does most harm to, which is the leader where there is a choice;
+/// after that faults are drawn at random, and half of them hit that target again.
 ///
 /// # Errors
 ///
 /// A fault that does not exist or that the cluster is too small for, or a time limit too short for every fault
 /// to come once.
-pub fn draw(selection: &[Choice], time_limit_ms: u64, nodes: u16, seed: u64) -> Result<Schedule, DrawError> {
+pub fn draw(
+    selection: &[Choice],
+    time_limit_ms: u64,
+    nodes: u16,
+    election_ms: u64,
+    seed: u64,
+) -> Result<Schedule, DrawError> {
     let candidates =
         selection.iter().map(|choice| Candidate::new(choice, nodes)).collect::<Result<Vec<_>, _>>()?;
     if candidates.is_empty() {
         return Ok(Schedule::default());
     }
     let each_once = candidates.len() as u64;
-    let rhythm = [Rhythm::USUAL, Rhythm::SHORT]
+    let (usual, short) = (Rhythm::usual(election_ms), Rhythm::short(election_ms));
+    let rhythm = [usual, short]
         .into_iter()
         .find(|rhythm| each_once * rhythm.round_min_ms() <= time_limit_ms)
         .ok_or(DrawError::TooShort {
             faults: candidates.len(),
             limit_ms: time_limit_ms,
-            needs_ms: each_once * Rhythm::SHORT.round_min_ms(),
+            needs_ms: each_once * short.round_min_ms(),
         })?;
 
     let mut times = Rng::new(seed, TIMES_STREAM);
@@ -133,8 +149,10 @@ pub fn draw(selection: &[Choice], time_limit_ms: u64, nodes: u16, seed: u64) -> 
             Some(candidate) => (candidate, candidate.targets[0].clone()),
             None => {
                 let candidate = &candidates[times.random_range(0..candidates.len())];
-                let target = candidate.targets[targets.random_range(0..candidate.targets.len())].clone();
-                (candidate, target)
+                // Drawn even if it is not used, so that the next one does not depend on this choice.
+                let any = targets.random_range(0..candidate.targets.len());
+                let chosen = if targets.random_bool(0.5) { 0 } else { any };
+                (candidate, candidate.targets[chosen].clone())
             }
         };
         let trigger = target.needs_leader().then_some(Trigger::LEADER_KNOWN);

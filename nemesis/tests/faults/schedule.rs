@@ -20,6 +20,9 @@ fn selection() -> impl Strategy<Value = Vec<Choice>> {
     .prop_map(|text| parse(text).expect("these exist"))
 }
 
+/// The least election timeout of the clusters here.
+const ELECTION_MS: u64 = 1_000;
+
 proptest! {
     #[test]
     fn a_schedule_keeps_its_promises(
@@ -28,13 +31,13 @@ proptest! {
         nodes in 3_u16..8,
         seed in any::<u64>(),
     ) {
-        let drawn = draw(&selection, limit_ms, nodes, seed);
-        prop_assert_eq!(&drawn, &draw(&selection, limit_ms, nodes, seed), "the same seed, another schedule");
+        let drawn = draw(&selection, limit_ms, nodes, ELECTION_MS, seed);
+        prop_assert_eq!(&drawn, &draw(&selection, limit_ms, nodes, ELECTION_MS, seed), "the same seed, another schedule");
         match drawn {
             Ok(schedule) => keeps_its_promises(&schedule, &selection, limit_ms)?,
             Err(DrawError::TooShort { needs_ms, .. }) => {
                 prop_assert!(limit_ms < needs_ms);
-                prop_assert!(draw(&selection, needs_ms, nodes, seed).is_ok(), "what it asks for is not enough");
+                prop_assert!(draw(&selection, needs_ms, nodes, ELECTION_MS, seed).is_ok(), "what it asks for is not enough");
             }
             Err(other) => prop_assert!(false, "{other}"),
         }
@@ -45,7 +48,7 @@ fn keeps_its_promises(schedule: &Schedule, selection: &[Choice], limit_ms: u64) 
     let mut free_from_ms = 0;
     for step in &schedule.steps {
         prop_assert!(step.at_ms >= free_from_ms + 1_000, "no quiet before {step:?}");
-        prop_assert!((2_500..=5_000).contains(&step.duration_ms));
+        prop_assert!((2_500..=3_600).contains(&step.duration_ms));
         prop_assert_eq!(step.trigger.is_some(), step.target.needs_leader());
         free_from_ms = step.end_ms();
     }
@@ -66,20 +69,27 @@ fn keeps_its_promises(schedule: &Schedule, selection: &[Choice], limit_ms: u64) 
 fn the_usual_faults_hit_the_leader_once_each() {
     let selection = parse("kill,pause,partition").expect("they exist");
     for seed in 0..100 {
-        let schedule = draw(&selection, 30_000, 5, seed).expect("30 s are enough");
-        assert!(schedule.steps.len() >= 4, "30 s hold four rounds of at most 7.5 s");
+        let schedule = draw(&selection, 30_000, 5, ELECTION_MS, seed).expect("30 s are enough");
+        assert!(schedule.steps.len() >= 5, "30 s hold five rounds of at most 5.2 s");
         for step in &schedule.steps[..3] {
             assert_eq!(step.target, Target::Leader);
             assert_eq!(step.trigger, Some(Trigger::LEADER_KNOWN));
-            assert!(step.duration_ms >= 3_000, "two election timeouts and one to spare");
+            assert!(step.duration_ms >= 2_600, "two election timeouts and one to spare");
         }
     }
 }
 
 #[test]
+fn slower_elections_make_longer_faults() {
+    let schedule = draw(&parse("kill").expect("it exists"), 60_000, 5, 3_000, 0).expect("long enough");
+    assert!(schedule.steps.iter().all(|step| step.duration_ms >= 7_800));
+}
+
+#[test]
 fn seeds_differ_and_targets_do_not_shift_times() {
     let times = |text: &str, seed| {
-        let schedule = draw(&parse(text).expect("they exist"), 60_000, 5, seed).expect("long enough");
+        let schedule =
+            draw(&parse(text).expect("they exist"), 60_000, 5, ELECTION_MS, seed).expect("long enough");
         schedule.steps.iter().map(|step| (step.at_ms, step.duration_ms)).collect::<Vec<_>>()
     };
     assert_ne!(times("kill", 1), times("kill", 2));
@@ -89,9 +99,9 @@ fn seeds_differ_and_targets_do_not_shift_times() {
 #[test]
 fn a_short_limit_shortens_faults_and_a_shorter_one_says_what_is_needed() {
     let selection = parse("kill,pause,partition").expect("they exist");
-    let schedule = draw(&selection, 10_500, 5, 0).expect("three times 1 s and 2.5 s");
+    let schedule = draw(&selection, 10_500, 5, ELECTION_MS, 0).expect("three times 1 s and 2.5 s");
     assert_eq!(schedule.steps.iter().map(|step| step.duration_ms).collect::<Vec<_>>(), [2_500; 3]);
-    let error = draw(&selection, 10_499, 5, 0).expect_err("too short");
+    let error = draw(&selection, 10_499, 5, ELECTION_MS, 0).expect_err("too short");
     assert_eq!(
         error.to_string(),
         "3 faults need a time limit of at least 11 s, this one is 10.499 s; raise it or name fewer faults"
@@ -101,7 +111,9 @@ fn a_short_limit_shortens_faults_and_a_shorter_one_says_what_is_needed() {
 #[test]
 fn a_cluster_too_small_is_refused() {
     let refused = |text: &str, nodes| {
-        draw(&parse(text).expect("it exists"), 60_000, nodes, 0).expect_err("too small").to_string()
+        draw(&parse(text).expect("it exists"), 60_000, nodes, ELECTION_MS, 0)
+            .expect_err("too small")
+            .to_string()
     };
     assert_eq!(refused("partition", 1), "partition: needs a cluster of at least 2 nodes; this one has 1");
     assert_eq!(
@@ -113,7 +125,8 @@ fn a_cluster_too_small_is_refused() {
 #[test]
 fn a_small_cluster_gets_no_target_that_it_lacks() {
     for seed in 0..50 {
-        let schedule = draw(&parse("kill").expect("it exists"), 60_000, 2, seed).expect("long enough");
+        let schedule =
+            draw(&parse("kill").expect("it exists"), 60_000, 2, ELECTION_MS, seed).expect("long enough");
         assert!(schedule.steps.iter().all(|step| step.target != Target::Minority));
     }
 }
