@@ -293,7 +293,7 @@ impl Node {
                     }
                 }
             }
-            if self.applied_index < self.snapshot_index + self.snapshot_entries {
+            if self.applied_index < self.snapshot_index.saturating_add(self.snapshot_entries) {
                 return Ok(());
             }
             self.snapshot_index = self.applied_index;

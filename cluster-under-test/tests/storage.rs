@@ -284,6 +284,11 @@ fn what_a_crash_left_beside_is_removed() {
     std::fs::write(&half, b"half").unwrap();
     drop(dir.open().unwrap());
     assert!(!half.exists());
+    // Also where the first segment was cut short, and has to be begun anew.
+    std::fs::write(&half, b"half").unwrap();
+    std::fs::write(dir.log(), b"").unwrap();
+    drop(dir.open().unwrap());
+    assert!(!half.exists());
 }
 
 #[test]

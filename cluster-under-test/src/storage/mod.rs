@@ -54,7 +54,7 @@ mod writer;
 
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
-use std::io::{Seek, SeekFrom, Write as _};
+use std::io::{self, Seek, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
@@ -104,11 +104,20 @@ pub struct Opened {
 impl Storage {
     /// Opens a data directory, creating it if there is none. All that is returned is durable.
     pub fn open(dir: &Path, segment_bytes: u64) -> Result<Opened, StorageError> {
-        create_dir(dir)?;
+        let made_before = dir.is_dir();
+        std::fs::create_dir_all(dir).doing("create", dir)?;
         let lock = lock(dir)?;
         let plan = recovery::read(dir)?;
         let hard_state = plan.recovered.hard_state;
         let snapshot = plan.recovered.snapshot.as_ref().map(|snapshot| (snapshot.index, snapshot.term));
+        if !plan.superfluous.is_empty() {
+            // The process before this one may have died between the rename that makes a file superfluous and the
+            // sync of the directory; and on a full disk these files must go before anything is written.
+            sync_dir(dir)?;
+            for path in &plan.superfluous {
+                std::fs::remove_file(path).doing("remove", path)?;
+            }
+        }
         let mut segments = VecDeque::from(plan.segments);
         let (file, synced_bytes) = match plan.good_bytes {
             Some(good_bytes) => {
@@ -116,16 +125,14 @@ impl Storage {
                 (resume(dir, last, good_bytes, plan.torn_bytes)?, good_bytes)
             }
             None => {
+                sync_name(dir, made_before)?;
                 let sequence = segments.pop_back().map_or(1, |torn| torn.sequence);
                 segments.push_back(Segment { sequence, max_index: 0 });
                 let carry = Change::Carry { hard_state, snapshot, last_index: plan.logged_index };
                 segment::create(dir, sequence, carry)?
             }
         };
-        for path in &plan.superfluous {
-            std::fs::remove_file(path).doing("remove", path)?;
-        }
-        // The process before this one may have died between a rename and the sync of the directory.
+        // For what was removed, and for a rename by a process that died before it could sync it.
         sync_dir(dir)?;
         let mut storage = Self {
             dir: dir.to_owned(),
@@ -258,14 +265,21 @@ impl Storage {
     }
 }
 
-fn create_dir(dir: &Path) -> Result<(), StorageError> {
-    if dir.is_dir() {
-        return Ok(());
-    }
-    std::fs::create_dir_all(dir).doing("create", dir)?;
-    match dir.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => sync_dir(parent),
-        Some(_) | None => Ok(()),
+/// Makes the name of the directory durable, which was made by this process, or perhaps by one that died before it
+/// could do so.
+fn sync_name(dir: &Path, made_before: bool) -> Result<(), StorageError> {
+    let parent = match dir.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        Some(_) | None => Path::new("."),
+    };
+    match sync_dir(parent) {
+        // It lies in a place of somebody else, who has made it for this node.
+        Err(StorageError::Io { source, .. })
+            if made_before && source.kind() == io::ErrorKind::PermissionDenied =>
+        {
+            Ok(())
+        }
+        outcome => outcome,
     }
 }
 
