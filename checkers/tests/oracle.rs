@@ -4,7 +4,7 @@ mod random;
 
 use std::cell::Cell;
 
-use checkers::history::{Completion, Event, History, Operation, Reply};
+use checkers::history::{Completion, Event, Header, History, Op, Operation, ProcessId, Reply};
 use checkers::linearizable::{Call, Judgement, Outcome, Reductions, judge, search};
 use checkers::model::{Plain, Register, SequentialSpec};
 use checkers::{Budget, Checker, Evidence, Expectations, Linearizable, Verdict};
@@ -113,6 +113,32 @@ fn every_counterexample_fits_a_page() {
     });
 }
 
+/// A ring of swaps: each value hangs on all others, so nothing can be left out.
+#[test]
+fn a_counterexample_that_stays_large_has_a_short_text() {
+    let mut events = Vec::new();
+    let mut time = 0;
+    let mut happen = |who, op: Op, reply: Reply| {
+        time += 2;
+        let completion = Completion::Ok(reply);
+        events.push(Event::Invoke { time, process: ProcessId(who), node: None, op });
+        events.push(Event::Complete { time: time + 1, process: ProcessId(who), completion });
+    };
+    let key = || "x".to_owned();
+    happen(0, Op::Write { key: key(), value: 0 }, Reply::Write);
+    for from in 0..100 {
+        happen(1, Op::Cas { key: key(), from: from % 10, to: (from + 1) % 10 }, Reply::Swapped);
+    }
+    happen(2, Op::Read { key: key() }, Reply::Read { value: Some(5) });
+    let header = Header { origin_ns: 0, system: "none".into(), workload: "register".into(), seed: 0 };
+    let history = History::new(header, events).expect("well-formed");
+    let evidence = Evidence { history, traces: Vec::new(), expectations: Expectations::default() };
+    let finding = Linearizable.check(&evidence, Budget::default());
+    assert_eq!(finding.verdict, Verdict::Invalid, "{finding:#?}");
+    let longest = finding.anomalies[0].text.iter().map(String::len).max();
+    assert!(longest < Some(500), "{:#?}", finding.anomalies[0].text);
+}
+
 /// A stateright specification as it is, with nothing that helps the search.
 #[test]
 fn any_stateright_specification_works_unchanged() {
@@ -140,7 +166,7 @@ fn any_stateright_specification_works_unchanged() {
 fn a_long_history_overflows_no_stack() {
     let read = |id: usize, value| Call {
         id,
-        op: checkers::history::Op::Read { key: "x".into() },
+        op: Op::Read { key: "x".into() },
         ret: Some(Reply::Read { value }),
         invoked: 2 * id as u64,
         returned: Some(2 * id as u64 + 1),

@@ -263,10 +263,14 @@ impl Story<'_> {
             }
             names.push(self.phrase(self.operations[call.id]));
         }
-        let mut reasons = vec![format!(
-            "the longest order that fits is: {}",
-            if names.is_empty() { "none".to_owned() } else { names.join("; ") }
-        )];
+        // The order of a core that the budget left large is long; what matters is where it ends.
+        let left_out = names.len().saturating_sub(LISTED_MAX);
+        let shown = if names.is_empty() { "none".to_owned() } else { names[left_out..].join("; ") };
+        let mut reasons = vec![if left_out == 0 {
+            format!("the longest order that fits is: {shown}")
+        } else {
+            format!("the longest order that fits has {} operations; the last ones are: {shown}", names.len())
+        }];
         let stuck = (0..self.core.len())
             .filter(|position| !longest.contains(position))
             .map(|position| &self.core[position]);
