@@ -42,6 +42,11 @@ impl Settings {
         if self.heartbeat_ms < 10 {
             return Err(Error::usage("--heartbeat-ms must be at least 10, one tick of a node"));
         }
+        if self.heartbeat_ms > TIMEOUT_MAX_MS || self.election_ms > TIMEOUT_MAX_MS {
+            return Err(Error::usage(format!(
+                "--heartbeat-ms and --election-ms must be at most {TIMEOUT_MAX_MS}"
+            )));
+        }
         if self.election_ms < 3 * self.heartbeat_ms {
             return Err(Error::usage(format!(
                 "--election-ms {} is too short for --heartbeat-ms {}",
@@ -83,6 +88,14 @@ pub struct RunConfig {
 
 /// More nodes than this do not fit the addresses of the sandbox, nor the machine.
 const NODES_MAX: u16 = 99;
+/// More processes than this do not fit the ports of the harness's address.
+const PROCESSES_MAX: u32 = 10_000;
+/// More operations a second than this no cluster answers.
+const RATE_MAX: u32 = 1_000_000;
+/// A day. A longer run is many runs.
+const PHASE_MAX_S: u64 = 86_400;
+/// Ten minutes. A longer wait for an answer or a leader is a mistyped one.
+const TIMEOUT_MAX_MS: u64 = 600_000;
 
 impl RunConfig {
     /// Whether the run can be planned.
@@ -91,14 +104,52 @@ impl RunConfig {
         if !(1..=NODES_MAX).contains(&self.nodes) {
             return Err(Error::usage(format!("--nodes {}: choose 1 to {NODES_MAX} nodes", self.nodes)));
         }
-        if self.concurrency == 0 || self.rate == 0 {
-            return Err(Error::usage("--concurrency and --rate must be at least 1"));
+        let within = |option: &str, value: u64, max: u64| {
+            if (1..=max).contains(&value) {
+                return Ok(());
+            }
+            Err(Error::usage(format!("{option} must be 1 to {max}")))
+        };
+        within("--concurrency", self.concurrency.into(), PROCESSES_MAX.into())?;
+        within("--rate", self.rate.into(), RATE_MAX.into())?;
+        within("--operation-timeout-ms", self.operation_timeout_ms, TIMEOUT_MAX_MS)?;
+        within("--time-limit", self.time_limit_ms.div_ceil(1000), PHASE_MAX_S)?;
+        within("--recovery-limit", self.recovery_limit_ms.div_ceil(1000), PHASE_MAX_S)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn usual() -> RunConfig {
+        RunConfig {
+            system: "raft-kv".to_owned(),
+            nodes: 5,
+            workload: "register".to_owned(),
+            faults: Vec::new(),
+            time_limit_ms: 30_000,
+            rate: 300,
+            concurrency: 10,
+            operation_timeout_ms: 2000,
+            recovery_limit_ms: 20_000,
+            settings: Settings::default(),
         }
-        if self.operation_timeout_ms == 0 || self.time_limit_ms == 0 || self.recovery_limit_ms == 0 {
-            return Err(Error::usage(
-                "--time-limit, --operation-timeout-ms and --recovery-limit must not be 0",
-            ));
-        }
-        Ok(())
+    }
+
+    #[test]
+    fn numbers_out_of_range_are_refused_by_the_name_of_their_option() {
+        assert!(usual().check().is_ok());
+        let refused = |config: RunConfig| config.check().expect_err("out of range").message;
+        let max = u64::MAX;
+        let limit = refused(RunConfig { time_limit_ms: max, ..usual() });
+        assert_eq!(limit, "--time-limit must be 1 to 86400");
+        assert!(refused(RunConfig { rate: 0, ..usual() }).starts_with("--rate"));
+        assert!(refused(RunConfig { concurrency: u32::MAX, ..usual() }).starts_with("--concurrency"));
+        assert!(refused(RunConfig { recovery_limit_ms: max, ..usual() }).starts_with("--recovery-limit"));
+        let timeout = RunConfig { operation_timeout_ms: max, ..usual() };
+        assert!(refused(timeout).starts_with("--operation-timeout-ms"));
+        let settings = Settings { heartbeat_ms: max, ..Settings::default() };
+        assert!(refused(RunConfig { settings, ..usual() }).starts_with("--heartbeat-ms"));
     }
 }

@@ -105,12 +105,14 @@ pub fn plan(config: &RunConfig, seed: u64) -> Result<Plan> {
     let schedule =
         schedule::draw(&config.faults, config.time_limit_ms, config.nodes, election_ms, streams.faults)
             .map_err(|error| {
-            let usage = Error::usage(&error);
-            match error {
-                DrawError::Impossible { .. } => usage.help("choose others with --faults, or raise --nodes"),
-                DrawError::Unknown(_) | DrawError::TooShort { .. } => usage,
-            }
-        })?;
+                let usage = Error::usage(&error);
+                match error {
+                    DrawError::Impossible { .. } => {
+                        usage.help("choose others with --faults, or raise --nodes")
+                    }
+                    DrawError::Unknown(_) | DrawError::TooShort { .. } => usage,
+                }
+            })?;
     let expectations = Expectations {
         nodes: (1..=config.nodes).map(NodeId).collect(),
         operation_kinds: workload.operation_kinds().to_vec(),

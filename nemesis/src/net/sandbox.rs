@@ -73,6 +73,14 @@ pub enum SandboxError {
         /// Why.
         source: io::Error,
     },
+    /// The TUN device cannot be opened.
+    #[error("failed to open the TUN device {path}: {}", .source.source)]
+    Tun {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: StepError,
+    },
     /// The kernel refused.
     #[error(transparent)]
     Step(#[from] StepError),
@@ -84,6 +92,7 @@ impl SandboxError {
         match self {
             Self::Threads(_) => "enter the sandbox before any thread is started",
             Self::Listen { .. } => "choose another port, or end the program that listens there",
+            Self::Tun { source, .. } => source.help(),
             Self::Step(error) => error.help(),
         }
     }
@@ -127,7 +136,8 @@ pub fn enter(request: &Request) -> Result<Sandbox, SandboxError> {
 pub(super) fn enter_as(tiers: &[Tier], request: &Request) -> Result<Sandbox, SandboxError> {
     single_threaded()?;
     // Only to see that it opens: better an error now than when a cluster is half built.
-    interface::open_tun(&request.tun)?;
+    interface::open_tun(&request.tun)
+        .map_err(|source| SandboxError::Tun { path: request.tun.clone(), source })?;
     // Before unsharing, because a socket belongs to the network namespace it was made in.
     let host_listeners =
         request.host_listeners.iter().map(|&address| listen(address)).collect::<Result<_, _>>()?;
