@@ -12,7 +12,7 @@
 //! place at the same node: the lost operation may still take effect, so its process can never be used again.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use checkers::history::{Completion, NodeId, Op, Phase};
@@ -20,7 +20,7 @@ use nemesis::actor;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use crate::cluster::Cluster;
 use crate::error::{Error, Result};
@@ -73,8 +73,13 @@ pub async fn drive(
 
     progress.phase("read", "every key through every node");
     recorder.phase(Phase::FinalReads);
-    final_reads(plan, cluster, recorder, &generator, stop).await;
-    if !stop.requested() {
+    let silent = final_reads(plan, cluster, recorder, &generator, stop).await;
+    for node in &silent {
+        let limit_ms = plan.recovery_limit_ms;
+        progress.phase("warning", &format!("{node} answered no read for {limit_ms} ms; its final reads end"));
+    }
+    // A run without its last reads is not complete, and the history shows it by not having an end.
+    if silent.is_empty() && !stop.requested() {
         recorder.phase(Phase::End);
     }
     Ok(())
@@ -115,7 +120,7 @@ async fn nemesis(plan: &Plan, cluster: &Cluster, recorder: &Arc<Recorder>, stop:
 
 /// The processes that work during drive and recovery.
 struct Clients {
-    end: Arc<AtomicBool>,
+    end: Stop,
     tasks: JoinSet<()>,
 }
 
@@ -126,7 +131,7 @@ impl Clients {
         recorder: &Arc<Recorder>,
         generator: &Arc<dyn Generator>,
     ) -> Self {
-        let end = Arc::new(AtomicBool::new(false));
+        let end = Stop::default();
         let mut tasks = JoinSet::new();
         let nodes = cluster.node_ids();
         let mut seeds = Pcg64Mcg::seed_from_u64(plan.streams.operations);
@@ -134,14 +139,14 @@ impl Clients {
             let node = nodes[number as usize % nodes.len()];
             let part = Part::of(number, nodes.len());
             let mut process = Process::new(plan, cluster, recorder, node);
-            let (generator, end) = (Arc::clone(generator), Arc::clone(&end));
+            let (generator, end) = (Arc::clone(generator), end.clone());
             let mut rng = Pcg64Mcg::seed_from_u64(seeds.random());
             // Staggered: the rate is that of all processes together, and they do not move in step.
             let period = Duration::from_secs_f64(f64::from(plan.concurrency) / f64::from(plan.rate));
             tasks.spawn(async move {
                 let mut due = Instant::now() + period.mul_f64(rng.random());
-                while !end.load(Ordering::Relaxed) {
-                    sleep_until(due).await;
+                // At a low rate the next operation is due long after the end.
+                while end.sleep(due.saturating_duration_since(Instant::now())).await {
                     let op = generator.next(part, &mut rng);
                     let completion = process.perform(&op).await;
                     generator.completed(&op, &completion);
@@ -158,7 +163,7 @@ impl Clients {
 
     /// Lets every process complete its operation and end.
     async fn finish(mut self) {
-        self.end.store(true, Ordering::Relaxed);
+        self.end.request();
         while let Some(ended) = self.tasks.join_next().await {
             ended.expect("a client does not panic");
         }
@@ -232,32 +237,42 @@ async fn recover(
     probes.shutdown().await;
 }
 
-/// Reads every key through every node.
+/// Reads every key through every node. Returns the nodes that fell silent, whose reads were given up: each lost read
+/// costs a timeout, and all of them together would take hours.
 async fn final_reads(
     plan: &Plan,
     cluster: &Cluster,
     recorder: &Arc<Recorder>,
     generator: &Arc<dyn Generator>,
     stop: &Stop,
-) {
+) -> Vec<NodeId> {
     let mut readers = JoinSet::new();
+    let silence_max = Duration::from_millis(plan.recovery_limit_ms);
     for node in cluster.node_ids() {
         let mut process = Process::new(plan, cluster, recorder, node);
         let (reads, stop) = (generator.final_reads(), stop.clone());
         readers.spawn(async move {
+            let mut answered = Instant::now();
             for read in reads {
                 for _ in 0..FINAL_READ_ATTEMPTS {
-                    if stop.requested() || matches!(process.perform(&read).await, Completion::Ok(_)) {
+                    if stop.requested() {
+                        return None;
+                    }
+                    if matches!(process.perform(&read).await, Completion::Ok(_)) {
+                        answered = Instant::now();
                         break;
+                    }
+                    if answered.elapsed() > silence_max {
+                        return Some(process.node);
                     }
                     sleep(AFTER_FAIL).await;
                 }
             }
+            None
         });
     }
-    while let Some(ended) = readers.join_next().await {
-        ended.expect("a reader does not panic");
-    }
+    let ended = readers.join_all().await;
+    ended.into_iter().flatten().collect()
 }
 
 /// Shows the progress for ever; the caller drops it.
