@@ -47,6 +47,8 @@ struct Shared {
     network: Network,
     observer: Observer,
     processes: Mutex<BTreeMap<NodeId, Process>>,
+    /// Deaths that were noticed by the way and not yet told.
+    untold: Mutex<Vec<Death>>,
 }
 
 enum Process {
@@ -106,6 +108,7 @@ impl Cluster {
                 network,
                 observer,
                 processes,
+                untold: Mutex::default(),
             }),
         })
     }
@@ -153,7 +156,7 @@ impl Cluster {
 
     /// Nodes that ended by themselves since the last call.
     pub fn deaths(&self) -> Vec<Death> {
-        let mut deaths = Vec::new();
+        let mut deaths = std::mem::take(&mut *self.untold());
         for (&node, process) in self.processes().iter_mut() {
             let Process::Up(child) = process else { continue };
             if let Ok(Some(status)) = child.try_wait() {
@@ -171,10 +174,15 @@ impl Cluster {
         let thread = thread::Builder::new().name("supervisor".into()).spawn({
             let (cluster, end) = (self.clone(), Arc::clone(&end));
             move || {
-                while !end.load(Ordering::Relaxed) {
+                loop {
+                    // Asked first, so that there is a last look after the end was wished for.
+                    let last = end.load(Ordering::Relaxed);
                     for death in cluster.deaths() {
                         tracing::warn!(node = %death.node, status = death.status, "node died by itself");
                         recorder.death(death.node, &death.status, death.crash, &death.log);
+                    }
+                    if last {
+                        return;
                     }
                     thread::sleep(SUPERVISION_PERIOD);
                 }
@@ -209,6 +217,10 @@ impl Cluster {
 
     fn processes(&self) -> MutexGuard<'_, BTreeMap<NodeId, Process>> {
         self.shared.processes.lock().expect("nobody panics while holding the processes")
+    }
+
+    fn untold(&self) -> MutexGuard<'_, Vec<Death>> {
+        self.shared.untold.lock().expect("nobody panics while holding the deaths")
     }
 
     fn death(&self, node: NodeId, status: ExitStatus) -> Death {
@@ -291,6 +303,12 @@ impl Processes for Cluster {
         };
         self.shared.observer.down(node);
         let os = |source| ClusterError::Os { action: "kill", node, source };
+        // A node that crashed since the last look was not killed, and its crash must not pass as our doing.
+        if let Some(status) = child.try_wait().map_err(os)? {
+            let death = self.death(node, status);
+            self.untold().push(death);
+            return Err(ClusterError::Down(node));
+        }
         child.kill().map_err(os)?;
         child.wait().map(in_words).map_err(os)
     }
@@ -298,8 +316,13 @@ impl Processes for Cluster {
     fn start(&mut self, node: NodeId) -> std::result::Result<Pid, ClusterError> {
         let mut processes = Cluster::processes(self);
         let process = processes.get_mut(&node).expect("faults name only nodes of the cluster");
-        if let Process::Up(_) = process {
-            return Err(ClusterError::Up(node));
+        if let Process::Up(child) = process {
+            let os = |source| ClusterError::Os { action: "start", node, source };
+            let Some(status) = child.try_wait().map_err(os)? else { return Err(ClusterError::Up(node)) };
+            // It died since the last look: it is down, and needs its start.
+            *process = Process::Down;
+            self.shared.observer.down(node);
+            self.untold().push(self.death(node, status));
         }
         let child = self.spawn(node).map_err(|source| ClusterError::Os { action: "start", node, source })?;
         let pid = pid_of(&child);
