@@ -55,6 +55,7 @@ mod writer;
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
@@ -122,7 +123,7 @@ impl Storage {
         let (file, synced_bytes) = match plan.good_bytes {
             Some(good_bytes) => {
                 let last = segments.back().expect("a segment that is good has a number").sequence;
-                (resume(dir, last, good_bytes, plan.torn_bytes)?, good_bytes)
+                (resume(dir, last, plan.last_batch, good_bytes, plan.torn_bytes)?, good_bytes)
             }
             None => {
                 sync_name(dir, made_before)?;
@@ -293,14 +294,25 @@ fn lock(dir: &Path) -> Result<Flock<File>, StorageError> {
 }
 
 /// Opens a segment to go on writing at the end of its good part.
-fn resume(dir: &Path, sequence: u64, good_bytes: u64, torn_bytes: u64) -> Result<File, StorageError> {
+fn resume(
+    dir: &Path,
+    sequence: u64,
+    last_batch: u64,
+    good_bytes: u64,
+    torn_bytes: u64,
+) -> Result<File, StorageError> {
     let path = segment::path(dir, sequence);
-    let mut file = OpenOptions::new().write(true).open(&path).doing("open", &path)?;
+    let mut file = OpenOptions::new().read(true).write(true).open(&path).doing("open", &path)?;
     if torn_bytes > 0 {
         file.set_len(good_bytes).doing("cut", &path)?;
     }
-    // Even without a cut: what was read may still be in the page cache only, left by a process that was killed
-    // before its sync, and from here on it counts as durable.
+    // What was read of the last batch may be in the page cache only, left by a process that was killed before its
+    // sync or ended by an error of it, and from here on it counts as durable. It is written once more: after a
+    // failed sync the kernel may believe that these pages are on the disk, and another sync would do nothing.
+    let length = usize::try_from(good_bytes.saturating_sub(last_batch)).expect("a segment fits into memory");
+    let mut batch = vec![0; length];
+    file.read_exact_at(&mut batch, last_batch).doing("read", &path)?;
+    file.write_all_at(&batch, last_batch).doing("write", &path)?;
     file.sync_all().doing("sync", &path)?;
     file.seek(SeekFrom::Start(good_bytes)).doing("seek", &path)?;
     Ok(file)

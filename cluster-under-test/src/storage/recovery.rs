@@ -29,6 +29,8 @@ pub(super) struct Plan {
     pub(super) segments: Vec<Segment>,
     /// The length of the good part of the last segment; `None` if it has to be created (again).
     pub(super) good_bytes: Option<u64>,
+    /// Where the last batch in the last segment begins: what is before it was surely synced.
+    pub(super) last_batch: u64,
     pub(super) torn_bytes: u64,
     /// Files that nothing needs.
     pub(super) superfluous: Vec<PathBuf>,
@@ -73,9 +75,11 @@ pub(super) fn read(dir: &Path) -> Result<Plan, StorageError> {
     let mut segments = Vec::new();
     let mut good_bytes = None;
     let mut torn_bytes = 0;
+    let mut last_batch = 0;
     for (i, &sequence) in sequences.iter().enumerate() {
         let position = if i + 1 == sequences.len() { Position::Last } else { Position::Earlier };
         let scan = segment::scan(dir, sequence, position)?;
+        last_batch = scan.records.last().map_or(0, |record| record.batch_start);
         let mut max_index = 0;
         let mut offset = segment::HEADER_BYTES;
         for record in scan.records {
@@ -107,7 +111,7 @@ pub(super) fn read(dir: &Path) -> Result<Plan, StorageError> {
     }
     let logged_index = replay.last_index();
     let recovered = replay.finish(latest).map_err(missing)?;
-    Ok(Plan { recovered, logged_index, segments, good_bytes, torn_bytes, superfluous })
+    Ok(Plan { recovered, logged_index, segments, good_bytes, last_batch, torn_bytes, superfluous })
 }
 
 /// The state that the records build up.
