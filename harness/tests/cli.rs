@@ -171,3 +171,17 @@ fn no_member_depends_where_it_must_not() {
         }
     }
 }
+
+#[test]
+fn a_reader_that_has_seen_enough_changes_nothing() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_harness"))
+        .arg("list")
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("the harness starts");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("it is our child");
+    assert_eq!(output.status.code(), Some(0), "{}", shown(&output));
+    assert!(output.stderr.is_empty(), "{}", shown(&output));
+}

@@ -25,10 +25,9 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     for path in &args.runs {
         let (judgement, shown, seed) = judge(path)?;
         if args.json {
-            println!("{}", report::object(&judgement, Some(&shown), seed));
+            super::print(&format!("{}\n", report::object(&judgement, Some(&shown), seed)))?;
         } else {
-            println!("{shown}");
-            print!("{}", report::outcome(&judgement));
+            super::print(&format!("{shown}\n{}", report::outcome(&judgement)))?;
         }
         worst = worst.max(judgement.verdict);
     }

@@ -29,19 +29,22 @@ const KINDS: [Kind; 6] =
     [Kind::Faults, Kind::Targets, Kind::Checkers, Kind::Systems, Kind::Workloads, Kind::Bugs];
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
+    let mut text = String::new();
     for kind in KINDS.into_iter().filter(|&kind| args.kind.is_none_or(|only| only == kind)) {
         let items = items(kind);
         let width = items.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
         if args.kind.is_none() {
-            println!("{}", kind.to_possible_value().expect("no kind is skipped").get_name());
+            text.push_str(kind.to_possible_value().expect("no kind is skipped").get_name());
+            text.push('\n');
         }
         for (name, about) in items {
-            println!("  {name:<width$}  {about}");
+            text.push_str(&format!("  {name:<width$}  {about}\n"));
         }
         if args.kind.is_none() {
-            println!();
+            text.push('\n');
         }
     }
+    super::print(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 

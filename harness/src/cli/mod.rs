@@ -1,6 +1,8 @@
 //! The command line: one file a subcommand. Exit status as in Jepsen: 0 valid, 1 invalid, 2 unknown, 254 bad usage,
 //! 255 trouble of the harness.
 
+use std::io::{self, Write};
+use std::panic::catch_unwind;
 use std::process::ExitCode;
 
 use checkers::Verdict;
@@ -60,18 +62,34 @@ pub fn main() -> ExitCode {
             return ExitCode::from(status);
         }
     };
-    let outcome = match cli.command {
-        Command::Test(args) => test::run(&args),
-        Command::Up(args) => up::run(&args),
-        Command::Simulate(args) => simulate::run(&args),
-        Command::Check(args) => check::run(&args),
-        Command::List(args) => list::run(&args),
-        Command::Doctor(args) => doctor::run(&args),
-    };
+    // The message of a panic has been printed by then. It is trouble of the harness, never a verdict.
+    let outcome = catch_unwind(|| run(&cli.command))
+        .unwrap_or_else(|_| Err(Error::harness("the harness panicked; this is a fault of its own")));
     outcome.unwrap_or_else(|error| {
         eprintln!("{error}");
         ExitCode::from(error.exit_status())
     })
+}
+
+fn run(command: &Command) -> Result<ExitCode> {
+    match command {
+        Command::Test(args) => test::run(args),
+        Command::Up(args) => up::run(args),
+        Command::Simulate(args) => simulate::run(args),
+        Command::Check(args) => check::run(args),
+        Command::List(args) => list::run(args),
+        Command::Doctor(args) => doctor::run(args),
+    }
+}
+
+/// Prints on standard output. A reader that has seen enough, such as `head`, does not change how a command ends.
+fn print(text: &str) -> Result<()> {
+    match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Error::harness(format!("failed to write to standard output: {error}")))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 /// The exit status of a verdict.

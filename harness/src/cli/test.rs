@@ -95,13 +95,14 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
 
     let shown = super::typed(directory.path());
     if args.json {
-        println!("{}", report::object(&judgement, Some(&shown), Some(plan.seed)));
+        super::print(&format!("{}\n", report::object(&judgement, Some(&shown), Some(plan.seed))))?;
     } else {
-        print!("{}", report::outcome(&judgement));
-        println!("  {:<9}{} check {shown}", "judge", super::program());
+        let mut text = report::outcome(&judgement);
+        text.push_str(&format!("  {:<9}{} check {shown}\n", "judge", super::program()));
         if judgement.verdict != Verdict::Valid {
-            println!("  {:<9}less {shown}/history.jsonl", "look");
+            text.push_str(&format!("  {:<9}less {shown}/history.jsonl\n", "look"));
         }
+        super::print(&text)?;
     }
     Ok(super::exit_code(judgement.verdict))
 }
