@@ -22,6 +22,8 @@ use checkers::Verdict;
 
 /// A cluster that serves on no node after this time never will.
 const BOOT_LIMIT: Duration = Duration::from_secs(30);
+/// A leader that serves is seen in its trace within this time.
+const OBSERVER_LIMIT: Duration = Duration::from_secs(2);
 /// Time between two questions whether it serves.
 const BOOT_PERIOD: Duration = Duration::from_millis(25);
 
@@ -113,6 +115,11 @@ pub async fn boot(
             }
             sleep(BOOT_PERIOD).await;
         }
+    }
+    // Who leads is read from the traces, a moment after the nodes themselves know.
+    let asked = Instant::now();
+    while cluster.observer().leader().is_none() && asked.elapsed() < OBSERVER_LIMIT {
+        sleep(BOOT_PERIOD).await;
     }
     let leader = match cluster.observer().leader() {
         Some((node, term)) => format!("{node} leads term {term}"),
