@@ -24,10 +24,10 @@ pub(super) struct ClusterArgs {
     #[arg(long, default_value_t = 5, value_name = "N")]
     pub(super) nodes: u16,
     /// Ask before campaigning (Raft thesis, 9.6)
-    #[arg(long, default_value = "on", value_name = "on|off")]
+    #[arg(long, default_value = "on", value_name = "on|off", hide_possible_values = true)]
     pre_vote: Switch,
     /// A leader that hears from no quorum steps down (Raft thesis, 6.2)
-    #[arg(long, default_value = "on", value_name = "on|off")]
+    #[arg(long, default_value = "on", value_name = "on|off", hide_possible_values = true)]
     check_quorum: Switch,
     /// Time between heartbeats
     #[arg(long, default_value_t = 100, value_name = "MS")]

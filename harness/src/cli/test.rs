@@ -25,7 +25,7 @@ pub(super) struct Args {
     /// What clients ask
     #[arg(long, default_value = "register", value_name = "NAME")]
     workload: String,
-    /// Which faults: names, `name:target`, `all` or `none` (`harness list faults`)
+    /// Which faults, as in `kill,pause:leader`; `all`, `partitions`, `none` (`harness list` shows faults and targets)
     #[arg(long, default_value = "kill,pause,partition", value_name = "LIST")]
     faults: String,
     /// How long clients and nemesis work, in seconds
