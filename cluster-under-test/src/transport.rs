@@ -27,7 +27,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::raft::{Envelope, NodeId};
 use crate::storage::describe;
@@ -165,11 +165,14 @@ impl Sender {
                     if away {
                         tracing::info!("connected to n{to} again, {dropped} messages dropped meanwhile");
                     }
-                    (refusals, away, dropped) = (0, false, 0);
-                    match self.converse(stream).await {
-                        Ok(()) => return,
-                        Err(error) => error,
+                    (away, dropped) = (false, 0);
+                    let connected = Instant::now();
+                    let Err(error) = self.converse(stream).await else { return };
+                    // A peer that hangs up at once has turned this node away, and will again.
+                    if connected.elapsed() > BACKOFF.1 {
+                        refusals = 0;
                     }
+                    error
                 }
                 Err(error) => error,
             };
