@@ -329,7 +329,8 @@ fn a_missing_device_is_named_with_the_way_out((): &()) {
     let (status, text) = Started::with_tun("exit", "0", "/nonexistent/tun".into()).end();
     assert_eq!(status.code(), Some(255));
     assert!(
-        text.contains("failed to open the TUN device: No such file") && text.contains("--tun PATH"),
+        text.contains("failed to open the TUN device /nonexistent/tun: No such file")
+            && text.contains("--tun PATH"),
         "{text}"
     );
 }
