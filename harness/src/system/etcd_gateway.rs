@@ -6,7 +6,7 @@
 //! |---|---|
 //! | no connection, or the request was not yet written | `fail`: nothing was sent |
 //! | 200 | `ok` |
-//! | 4xx, or an error with `"effect":"none"` | `fail`: the node says that nothing happened |
+//! | 400, 404, 405, 413, or an error with `"effect":"none"` | `fail`: the request was refused as it stands |
 //! | any other end of a read | `fail`: a read has no effect |
 //! | any other end of a write or compare-and-set | `info` |
 //!
@@ -39,6 +39,10 @@ pub(super) struct EtcdGateway {
     connection: Option<SendRequest<Full<Bytes>>>,
 }
 
+/// Statuses of requests that were not even tried. Others of the 400s are not among them: a gateway may answer 408 or 499
+/// to a request that it has passed on.
+const REFUSED: [u16; 4] = [400, 404, 405, 413];
+
 /// How a request ended short of an answer that can be read.
 struct Trouble {
     /// Whether the node may have received the request.
@@ -68,7 +72,7 @@ impl EtcdGateway {
                 let message =
                     body["message"].as_str().or_else(|| body["error"].as_str()).unwrap_or("no message");
                 let reason = format!("{status} {message}");
-                if (400..500).contains(&status) || body["effect"] == "none" {
+                if REFUSED.contains(&status) || body["effect"] == "none" {
                     Completion::Fail { reason }
                 } else {
                     lost(op, reason)
