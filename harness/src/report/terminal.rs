@@ -28,8 +28,11 @@ pub fn outcome(judgement: &Judgement) -> String {
             Verdict::Valid => unreachable!("filtered out above"),
         };
         line(&mut text, word, &format!("{}: {}", finding.checker, finding.summary));
-        for anomaly in finding.anomalies.iter().take(1) {
-            for argument in &anomaly.text {
+        // The summary tells the first anomaly, and mostly begins as its argument does.
+        if let Some(anomaly) = finding.anomalies.first() {
+            for argument in
+                anomaly.text.iter().filter(|argument| !finding.summary.contains(argument.as_str()))
+            {
                 line(&mut text, "", &format!("  {argument}"));
             }
         }
