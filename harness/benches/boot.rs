@@ -77,18 +77,7 @@ fn report(inside: &mut [Duration], plain: &mut [Duration]) {
 }
 
 fn a_plan(seed: u64) -> Result<Plan, Failure> {
-    let config = RunConfig {
-        system: "raft-kv".to_owned(),
-        nodes: NODES,
-        workload: "register".to_owned(),
-        faults: Vec::new(),
-        time_limit_ms: 1,
-        rate: 1,
-        concurrency: 1,
-        operation_timeout_ms: 2000,
-        recovery_limit_ms: 1,
-        settings: Settings::default(),
-    };
+    let config = RunConfig::idle("raft-kv", NODES, Settings::default());
     Ok(plan(&config, seed)?)
 }
 

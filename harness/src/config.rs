@@ -98,6 +98,22 @@ const PHASE_MAX_S: u64 = 86_400;
 const TIMEOUT_MAX_MS: u64 = 600_000;
 
 impl RunConfig {
+    /// A cluster to which nothing is done: no faults, and next to no clients.
+    pub fn idle(system: &str, nodes: u16, settings: Settings) -> Self {
+        Self {
+            system: system.to_owned(),
+            nodes,
+            workload: "register".to_owned(),
+            faults: Vec::new(),
+            time_limit_ms: 1,
+            rate: 1,
+            concurrency: 1,
+            operation_timeout_ms: 2000,
+            recovery_limit_ms: 1,
+            settings,
+        }
+    }
+
     /// Whether the run can be planned.
     pub fn check(&self) -> Result<()> {
         self.settings.check()?;

@@ -36,21 +36,6 @@ pub(super) struct Args {
 }
 
 impl Args {
-    fn config(&self) -> RunConfig {
-        RunConfig {
-            system: self.cluster.system.clone(),
-            nodes: self.cluster.nodes,
-            workload: "register".to_owned(),
-            faults: Vec::new(),
-            time_limit_ms: 1,
-            rate: 1,
-            concurrency: 1,
-            operation_timeout_ms: 2000,
-            recovery_limit_ms: 1,
-            settings: self.cluster.settings(),
-        }
-    }
-
     fn doors(&self) -> Result<Vec<SocketAddr>> {
         let IpAddr::V4(address) = self.listen.ip() else {
             return Err(Error::usage(format!("--listen {}: give an IPv4 address", self.listen)));
@@ -70,7 +55,10 @@ impl Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
-    let plan = plan(&args.config(), args.seed.unwrap_or_else(super::fresh_seed))?;
+    let plan = plan(
+        &RunConfig::idle(&args.cluster.system, args.cluster.nodes, args.cluster.settings()),
+        args.seed.unwrap_or_else(super::fresh_seed),
+    )?;
     let http_port = system::find(&plan.system)?
         .http_port()
         .ok_or_else(|| Error::usage(format!("{} has no port that curl can use", plan.system)))?;

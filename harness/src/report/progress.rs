@@ -17,6 +17,8 @@ pub struct Progress {
     /// Only on a terminal.
     bar: Option<ProgressBar>,
     last_line: Cell<Option<Instant>>,
+    /// Whether the bar is on the screen.
+    drawn: Cell<bool>,
 }
 
 /// How far the drive is.
@@ -46,15 +48,16 @@ impl Progress {
             bar.set_style(style);
             bar
         });
-        Self { bar, last_line: Cell::new(None) }
+        Self { bar, last_line: Cell::new(None), drawn: Cell::new(false) }
     }
 
     /// A line that stays.
     pub fn phase(&self, word: &str, text: &str) {
         let line = format!("  {word:<WORD$}{text}");
         match &self.bar {
-            Some(bar) => bar.suspend(|| say(&line)),
-            None => say(&line),
+            Some(bar) if self.drawn.get() => bar.suspend(|| say(&line)),
+            // A bar that is not there yet would be drawn empty below the line.
+            Some(_) | None => say(&line),
         }
     }
 
@@ -78,6 +81,7 @@ impl Progress {
             bar.set_position(millis(state.elapsed).min(millis(state.time_limit)));
             bar.set_prefix("drive");
             bar.set_message(text);
+            self.drawn.set(true);
         } else if self.last_line.get().is_none_or(|at| at.elapsed() >= LINE_PERIOD) {
             self.last_line.set(Some(Instant::now()));
             self.phase("drive", &text);
@@ -88,6 +92,7 @@ impl Progress {
     pub fn clear(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
+            self.drawn.set(false);
         }
     }
 }
