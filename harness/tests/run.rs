@@ -182,3 +182,44 @@ fn a_cluster_that_is_up_is_reached_from_outside() {
     assert_eq!(child.wait().expect("it is ours").code(), Some(0));
     assert!(processes_of(scratch.path()).is_empty());
 }
+
+#[test]
+fn an_ordinary_user_with_a_tun_device_runs_it_all() {
+    use std::os::unix::fs::{PermissionsExt, chown};
+    use std::os::unix::process::CommandExt;
+
+    use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+
+    const NOBODY: u32 = 65_534;
+    if !nix::unistd::geteuid().is_root() {
+        println!("skipped: the other tests ran as an ordinary user already");
+        return;
+    }
+    // A copy that this user may execute, a device that it may open, and a place for its results.
+    let scratch = Scratch::new("user");
+    let (binary, tun, results) =
+        (scratch.path().join("harness"), scratch.path().join("tun"), scratch.path().join("results"));
+    fs::copy(env!("CARGO_BIN_EXE_harness"), &binary).expect("a copy");
+    fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    fs::create_dir(&results).expect("a place for results");
+    chown(&results, Some(NOBODY), Some(NOBODY)).expect("root may give it away");
+    if let Err(error) = mknod(&tun, SFlag::S_IFCHR, Mode::from_bits_truncate(0o666), makedev(10, 200)) {
+        println!("skipped: root may not make a device here: {error}");
+        return;
+    }
+    fs::set_permissions(&tun, fs::Permissions::from_mode(0o666)).expect("it is ours");
+    let as_nobody = |arguments: &[&str]| {
+        let mut command = Command::new(&binary);
+        command.args(arguments).arg("--tun").arg(&tun).current_dir("/").uid(NOBODY).gid(NOBODY);
+        command
+    };
+    let doctor = as_nobody(&["doctor"]).output().expect("the harness starts");
+    if !doctor.status.success() {
+        println!("skipped: this machine gives ordinary users no namespaces: {}", shown(&doctor));
+        return;
+    }
+    let args = ["test", "--nodes", "3", "--faults", "kill,partition", "--time-limit", "10", "--json"];
+    let output = as_nobody(&args).arg("--results").arg(&results).output().expect("the harness starts");
+    assert_eq!(output.status.code(), Some(0), "{}", shown(&output));
+    assert_eq!(object(&output)["verdict"], "valid");
+}
