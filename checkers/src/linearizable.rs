@@ -78,7 +78,9 @@ impl Checker for Linearizable {
         let history = &evidence.history;
         let mut keys: BTreeMap<&str, Vec<&Operation>> = BTreeMap::new();
         for operation in history.operations() {
-            keys.entry(operation.op.key()).or_default().push(operation);
+            if let Some(key) = operation.op.key() {
+                keys.entry(key).or_default().push(operation);
+            }
         }
         let keys: Vec<(&str, Vec<&Operation>)> = keys.into_iter().collect();
         let judged = in_parallel(&keys, |(key, operations)| judge_key(history, key, operations, budget));

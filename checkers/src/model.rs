@@ -9,6 +9,8 @@ mod register;
 use std::fmt::Debug;
 use std::hash::{Hash, Hasher};
 
+use crate::history::Op;
+
 pub use register::Register;
 pub(crate) use register::show;
 pub use stateright::semantics::SequentialSpec;
@@ -85,6 +87,11 @@ impl RegisterView {
             RegisterView::Write(_) | RegisterView::Opaque => None,
         }
     }
+}
+
+/// Stops a model that is handed an operation of another kind of object.
+fn foreign(op: &Op, object: &str) -> ! {
+    panic!("a {object} knows no {}; a history is asked first whether its operations fit", op.kind())
 }
 
 /// Any stateright specification as a [`Model`], with the defaults.

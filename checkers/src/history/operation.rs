@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Completion, Event, Header, NodeId, Op, Phase, ProcessId, Reply, Time};
+use super::{Completion, Event, Header, MicroOp, NodeId, Op, Phase, ProcessId, Reply, Time};
 use crate::finding::EventRef;
 use crate::json::Malformed;
 
@@ -176,6 +176,9 @@ fn pair(events: &[Event]) -> Result<Vec<Operation>, Misfit> {
                         return Err(misfit("process", problem));
                     }
                 }
+                if foresees(op) {
+                    return Err(misfit("ops", "a read of a request must be null".to_owned()));
+                }
                 operations.push(Operation {
                     index: operations.len(),
                     process,
@@ -212,13 +215,51 @@ fn pair(events: &[Event]) -> Result<Vec<Operation>, Misfit> {
 }
 
 fn fits(op: &Op, completion: &Completion) -> bool {
-    match completion {
-        Completion::Ok(reply) => matches!(
-            (op, reply),
-            (Op::Read { .. }, Reply::Read { .. })
-                | (Op::Write { .. }, Reply::Write)
-                | (Op::Cas { .. }, Reply::Swapped | Reply::NotSwapped { .. })
-        ),
-        Completion::Fail { .. } | Completion::Info { .. } => true,
+    let Completion::Ok(reply) = completion else { return true };
+    match (op, reply) {
+        (Op::Read { .. }, Reply::Read { .. } | Reply::ReadList { .. })
+        | (Op::Write { .. }, Reply::Write)
+        | (Op::Cas { .. }, Reply::Swapped | Reply::NotSwapped { .. })
+        | (Op::Delete { .. }, Reply::Delete)
+        | (Op::Append { .. }, Reply::Append)
+        | (Op::Add { .. }, Reply::Add)
+        | (Op::Enqueue { .. }, Reply::Enqueue)
+        | (Op::Dequeue { .. }, Reply::Dequeue { .. })
+        | (Op::Acquire { .. }, Reply::Acquire)
+        | (Op::Release { .. }, Reply::Release) => true,
+        (Op::Txn { ops: asked }, Reply::Txn { ops: answered }) => {
+            asked.len() == answered.len() && asked.iter().zip(answered).all(|(a, b)| answers(a, b))
+        }
+        (
+            Op::Read { .. }
+            | Op::Write { .. }
+            | Op::Cas { .. }
+            | Op::Delete { .. }
+            | Op::Append { .. }
+            | Op::Add { .. }
+            | Op::Enqueue { .. }
+            | Op::Dequeue { .. }
+            | Op::Acquire { .. }
+            | Op::Release { .. }
+            | Op::Txn { .. },
+            _,
+        ) => false,
+    }
+}
+
+/// A step of a transaction is answered by itself, a read with what it saw.
+fn answers(asked: &MicroOp, answered: &MicroOp) -> bool {
+    match (asked, answered) {
+        (MicroOp::Append { .. }, MicroOp::Append { .. }) => asked == answered,
+        (MicroOp::Read { key, .. }, MicroOp::Read { key: same, values: Some(_) }) => key == same,
+        (MicroOp::Append { .. } | MicroOp::Read { .. }, _) => false,
+    }
+}
+
+/// A request cannot know what its reads will see.
+fn foresees(op: &Op) -> bool {
+    match op {
+        Op::Txn { ops } => ops.iter().any(|op| matches!(op, MicroOp::Read { values: Some(_), .. })),
+        _ => false,
     }
 }

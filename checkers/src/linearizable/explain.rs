@@ -395,6 +395,7 @@ impl Story<'_> {
                 format!("p{process}'s refused cas from {from} to {to}, which saw {}", show(*seen))
             }
             (Op::Cas { from, to, .. }, _) => format!("p{process}'s cas from {from} to {to}"),
+            (other, _) => format!("p{process}'s {other}"),
         }
     }
 
@@ -460,8 +461,8 @@ fn precedes(early: Option<&Call<Register>>, late: Option<&Call<Register>>) -> bo
 
 fn can_write(op: &Op, wanted: u64) -> bool {
     match *op {
-        Op::Read { .. } => false,
         Op::Write { value, .. } | Op::Cas { to: value, .. } => value == wanted,
+        _ => false,
     }
 }
 
@@ -477,11 +478,9 @@ fn needs(operation: &Operation) -> Option<Held> {
 fn what(operation: &Operation) -> String {
     match (&operation.op, operation.reply()) {
         (Op::Read { .. }, Some(Reply::Read { value })) => format!("read → {}", show(*value)),
-        (Op::Read { .. }, _) => "read".to_owned(),
-        (Op::Write { value, .. }, _) => format!("write {value}"),
         (Op::Cas { from, to, .. }, Some(Reply::NotSwapped { seen })) => {
             format!("cas {from} {to} → saw {}", show(*seen))
         }
-        (Op::Cas { from, to, .. }, _) => format!("cas {from} {to}"),
+        (op, _) => op.to_string(),
     }
 }
