@@ -1,12 +1,19 @@
 //! The history of a run: what logical clients asked and were told, and what was done to the cluster meanwhile.
 
+mod edn;
+mod export;
+mod import;
+mod jepsen;
 mod operation;
+mod porcupine;
+mod rows;
 mod text;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub use import::Format;
 pub use operation::{EventIndex, History, Operation};
 pub use text::{Header, write_line};
 
@@ -345,6 +352,8 @@ pub enum Reply {
         /// The value that it found, as part of the same atomic step.
         seen: Option<Value>,
     },
+    /// The compare-and-set found another value than it expected and had no effect; which one was not told.
+    Mismatch,
     /// The key is gone.
     Delete,
     /// The element is in the list.

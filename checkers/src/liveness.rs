@@ -173,7 +173,7 @@ impl Watch<'_> {
 
 fn is_write(operation: &Operation) -> bool {
     match (&operation.op, operation.reply()) {
-        (Op::Read { .. }, _) | (_, None | Some(Reply::NotSwapped { .. })) => false,
+        (Op::Read { .. }, _) | (_, None | Some(Reply::NotSwapped { .. } | Reply::Mismatch)) => false,
         (Op::Txn { ops }, Some(_)) => ops.iter().any(|op| matches!(op, MicroOp::Append { .. })),
         (_, Some(_)) => true,
     }

@@ -22,6 +22,8 @@ pub struct History {
     header: Header,
     events: Vec<Event>,
     operations: Vec<Operation>,
+    /// The line of each event, where it is not the one behind the header and the events before.
+    lines: Option<Vec<usize>>,
 }
 
 /// An invocation paired with its completion.
@@ -69,13 +71,33 @@ impl History {
     }
 
     pub(super) fn named(name: &str, header: Header, events: Vec<Event>) -> Result<History, Malformed> {
+        History::read(name, header, events, None)
+    }
+
+    /// A history of another format, whose events were read from these lines.
+    pub(super) fn imported(
+        name: &str,
+        header: Header,
+        events: Vec<Event>,
+        lines: Vec<usize>,
+    ) -> Result<History, Malformed> {
+        debug_assert_eq!(events.len(), lines.len(), "each event has its line");
+        History::read(name, header, events, Some(lines))
+    }
+
+    fn read(
+        name: &str,
+        header: Header,
+        events: Vec<Event>,
+        lines: Option<Vec<usize>>,
+    ) -> Result<History, Malformed> {
         let operations = pair(&events).map_err(|Misfit { event, field, problem }| Malformed {
             file: name.to_owned(),
-            line: line_of(event),
+            line: line_of(event, lines.as_deref()),
             field: Some(field.to_owned()),
             problem,
         })?;
-        Ok(History { name: name.to_owned(), header, events, operations })
+        Ok(History { name: name.to_owned(), header, events, operations, lines })
     }
 
     /// The file's name, relative to the run directory.
@@ -113,7 +135,7 @@ impl History {
 
     /// Where a reader finds an event.
     pub fn locate(&self, event: EventIndex) -> EventRef {
-        EventRef { file: self.name.clone(), line: line_of(event) }
+        EventRef { file: self.name.clone(), line: line_of(event, self.lines.as_deref()) }
     }
 }
 
@@ -130,9 +152,9 @@ impl Event {
     }
 }
 
-/// The header is line 1.
-fn line_of(EventIndex(index): EventIndex) -> usize {
-    index + 2
+/// In our own format the header is line 1.
+fn line_of(EventIndex(index): EventIndex, lines: Option<&[usize]>) -> usize {
+    lines.map_or(index + 2, |lines| lines[index])
 }
 
 /// An event that does not fit those before it.
@@ -219,7 +241,7 @@ fn fits(op: &Op, completion: &Completion) -> bool {
     match (op, reply) {
         (Op::Read { .. }, Reply::Read { .. } | Reply::ReadList { .. })
         | (Op::Write { .. }, Reply::Write)
-        | (Op::Cas { .. }, Reply::Swapped | Reply::NotSwapped { .. })
+        | (Op::Cas { .. }, Reply::Swapped | Reply::NotSwapped { .. } | Reply::Mismatch)
         | (Op::Delete { .. }, Reply::Delete)
         | (Op::Append { .. }, Reply::Append)
         | (Op::Add { .. }, Reply::Add)

@@ -219,6 +219,7 @@ fn read_reply(line: &Line<'_>) -> Result<Reply, Malformed> {
         "write" => Ok(Reply::Write),
         "swapped" => Ok(Reply::Swapped),
         "not-swapped" => Ok(Reply::NotSwapped { seen: line.field("seen")? }),
+        "mismatch" => Ok(Reply::Mismatch),
         "delete" => Ok(Reply::Delete),
         "append" => Ok(Reply::Append),
         "add" => Ok(Reply::Add),
@@ -230,7 +231,7 @@ fn read_reply(line: &Line<'_>) -> Result<Reply, Malformed> {
         unknown => Err(line.malformed(
             "reply",
             format!(
-                "`{unknown}` is not a reply; there are read, read-list, write, swapped, not-swapped, delete, \
+                "`{unknown}` is not a reply; there are read, read-list, write, swapped, not-swapped, mismatch, delete, \
                  append, add, enqueue, dequeue, acquire, release and txn"
             ),
         )),

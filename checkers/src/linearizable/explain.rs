@@ -394,6 +394,9 @@ impl Story<'_> {
             (Op::Cas { from, to, .. }, Some(Reply::NotSwapped { seen })) => {
                 format!("p{process}'s refused cas from {from} to {to}, which saw {}", show(*seen))
             }
+            (Op::Cas { from, to, .. }, Some(Reply::Mismatch)) => {
+                format!("p{process}'s refused cas from {from} to {to}")
+            }
             (Op::Cas { from, to, .. }, _) => format!("p{process}'s cas from {from} to {to}"),
             (other, _) => format!("p{process}'s {other}"),
         }
@@ -467,7 +470,7 @@ fn can_write(op: &Op, wanted: u64) -> bool {
 }
 
 fn had_no_effect(operation: &Operation) -> bool {
-    operation.failed() || matches!(operation.reply(), Some(Reply::NotSwapped { .. }))
+    operation.failed() || matches!(operation.reply(), Some(Reply::NotSwapped { .. } | Reply::Mismatch))
 }
 
 fn needs(operation: &Operation) -> Option<Held> {
@@ -481,6 +484,7 @@ fn what(operation: &Operation) -> String {
         (Op::Cas { from, to, .. }, Some(Reply::NotSwapped { seen })) => {
             format!("cas {from} {to} → saw {}", show(*seen))
         }
+        (Op::Cas { from, to, .. }, Some(Reply::Mismatch)) => format!("cas {from} {to} → refused"),
         (op, _) => op.to_string(),
     }
 }

@@ -38,11 +38,18 @@ impl SequentialSpec for Register {
             ref other => foreign(other, "register"),
         }
     }
+
+    fn is_valid_step(&mut self, op: &Op, ret: &Reply) -> bool {
+        match (op, ret) {
+            (Op::Cas { from, .. }, Reply::Mismatch) => self.value != Some(*from),
+            _ => self.invoke(op) == *ret,
+        }
+    }
 }
 
 impl Model for Register {
     fn is_pure(op: &Op, ret: Option<&Reply>) -> bool {
-        matches!(op, Op::Read { .. }) || matches!(ret, Some(Reply::NotSwapped { .. }))
+        matches!(op, Op::Read { .. }) || matches!(ret, Some(Reply::NotSwapped { .. } | Reply::Mismatch))
     }
 
     fn register_view(op: &Op, ret: Option<&Reply>) -> RegisterView {
@@ -52,7 +59,7 @@ impl Model for Register {
             (_, Some(&(Reply::Read { value } | Reply::NotSwapped { seen: value }))) => {
                 RegisterView::Read(value)
             }
-            // A delete, a read that nobody saw the end of, or a reply that does not fit, which no history holds.
+            // A delete, a compare-and-set that found one of many values, a read that nobody saw the end of, or a reply that does not fit, which no history holds.
             _ => RegisterView::Opaque,
         }
     }
@@ -66,6 +73,9 @@ impl Model for Register {
         match (op, ret) {
             (Op::Cas { from, .. }, Reply::NotSwapped { seen }) if *seen == Some(*from) => {
                 format!("it found the value {from} that it expected and yet did nothing")
+            }
+            (Op::Cas { from, .. }, Reply::Mismatch) => {
+                format!("it was refused while the register holds the value {from} that it expects")
             }
             (Op::Cas { from, .. }, Reply::Swapped) => {
                 format!("it succeeded on {from} while the register holds {held}")
