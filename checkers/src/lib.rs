@@ -19,7 +19,7 @@ pub mod trace;
 
 pub use coverage::Coverage;
 pub use crashes::Crashes;
-pub use evidence::{Evidence, Expectations, ExpectedFault};
+pub use evidence::{Consistency, Evidence, Expectations, ExpectedFault};
 pub use finding::{Anomaly, Budget, Checker, EventRef, Finding, Verdict, check, verdict};
 pub use history::History;
 pub use json::{Malformed, Warning};
