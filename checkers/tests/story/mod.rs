@@ -16,7 +16,7 @@
 //! death n1 crash signal 6 (SIGABRT)   (or: death n1 machine …)
 //! n1: boot term=1 vote=n2 snapshot=0 last=3@1
 //! n1: term 2 | role leader 2 | vote 2 n1 | truncate 3 | durable 3@1 | commit 3@1 in 2
-//! n1: append 3@1 a 4@2 b after 1 in 2 | apply 3@1 a state f | snapshot 3@1 taken | restore 3 state f
+//! n1: append 3@1 a 4@2 b after 1 in 2 | apply 3@1 a state f | snapshot 3@1 taken data f | restore 3 state f
 //! ----
 //! invalid: …
 //! ```
@@ -357,7 +357,13 @@ impl<'a> Words<'a> {
                     "taken" => SnapshotOrigin::Taken,
                     _ => SnapshotOrigin::Installed,
                 };
-                TraceEvent::Snapshot { index, entry_term, origin, data: Digest(0) }
+                let data = if self.peek() == "data" {
+                    self.skip("data");
+                    self.digest()
+                } else {
+                    Digest(0)
+                };
+                TraceEvent::Snapshot { index, entry_term, origin, data }
             }
             "restore" => {
                 let index = self.number();
