@@ -4,14 +4,26 @@
 //! faster and what a counterexample can use to be clearer. Every hook has a default that is always right, so
 //! any stateright specification works as it is, wrapped in [`Plain`].
 
+mod counter;
+mod list;
+mod lock;
+mod object;
+mod queue;
 mod register;
+mod set;
 
 use std::fmt::Debug;
 use std::hash::{Hash, Hasher};
 
 use crate::history::Op;
 
+pub use counter::Counter;
+pub use list::List;
+pub use lock::{Lock, LockOp};
+pub use object::{Object, ObjectModel};
+pub use queue::Queue;
 pub use register::Register;
+pub use set::Set;
 pub(crate) use register::show;
 pub use stateright::semantics::SequentialSpec;
 
