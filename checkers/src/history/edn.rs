@@ -134,6 +134,11 @@ impl<'a> Reader<'a> {
         Ok(self.rest.is_empty())
     }
 
+    /// The text that was not read yet.
+    pub(crate) fn rest(&self) -> &'a str {
+        self.rest
+    }
+
     /// The line of the character that comes next.
     pub(crate) fn line(&self) -> usize {
         self.line
@@ -292,18 +297,6 @@ impl<'a> Reader<'a> {
     fn unfinished(&self) -> Unreadable {
         let problem = "the text ends inside a form".to_owned();
         Unreadable { line: self.line, problem, unfinished_since: Some(self.line) }
-    }
-}
-
-/// The only form in a text.
-pub(crate) fn single(text: &str) -> Result<Edn, String> {
-    let mut reader = Reader::new(text);
-    let form = reader.next_form().map_err(|error| error.problem)?;
-    let (_, form) = form.ok_or_else(|| "there is no value".to_owned())?;
-    match reader.at_end() {
-        Ok(true) => Ok(form),
-        Ok(false) => Err(format!("there is more after `{form}`")),
-        Err(error) => Err(error.problem),
     }
 }
 

@@ -3,7 +3,7 @@
 //! A row says who, what kind of event, which function and which value. What that means for an object is read by
 //! [`super::jepsen`] and [`super::porcupine`].
 
-use super::edn::{self, Edn, Reader, Unreadable};
+use super::edn::{Edn, Reader, Unreadable};
 use crate::json::{Malformed, Warning};
 
 /// One event as it is written.
@@ -137,15 +137,15 @@ const LOG_MARK: &str = "jepsen.util";
 
 /// Whether it is a line of Jepsen's log that holds an event.
 pub(super) fn is_log_line(line: &str) -> bool {
-    fields_of_log(line).is_some()
+    event_of_log(line).is_some()
 }
 
-/// The fields of an event; `None` for other lines of the log.
-fn fields_of_log(line: &str) -> Option<Vec<&str>> {
+/// The part of a line that holds an event: process, type, function, value and what went wrong, each a form of
+/// EDN. `None` for other lines of the log.
+fn event_of_log(line: &str) -> Option<&str> {
     let (_, after) = line.split_once(LOG_MARK)?;
     let event = after.strip_prefix(" - ").or_else(|| after.strip_prefix(": "))?;
-    let fields: Vec<&str> = event.split('\t').map(str::trim).collect();
-    (fields.len() >= 2 && fields[1].starts_with(':')).then_some(fields)
+    event.split_whitespace().nth(1).filter(|kind| kind.starts_with(':')).map(|_| event)
 }
 
 /// Reads the lines of a log that hold events; there the order of the lines is all that is known of time.
@@ -153,8 +153,8 @@ pub(super) fn from_log(text: &str, file: &str) -> Result<(Vec<Row>, Vec<Warning>
     let mut rows = Vec::new();
     let mut lines = text.lines().enumerate().peekable();
     while let Some((index, line)) = lines.next() {
-        let Some(fields) = fields_of_log(line) else { continue };
-        match row_of_fields(file, index + 1, &fields) {
+        let Some(event) = event_of_log(line) else { continue };
+        match row_of_log(file, index + 1, event) {
             Ok(row) => rows.push(row),
             Err(_) if lines.peek().is_none() && !text.ends_with('\n') => {
                 return Ok((rows, vec![cut_short(file, index + 1)]));
@@ -165,27 +165,25 @@ pub(super) fn from_log(text: &str, file: &str) -> Result<(Vec<Row>, Vec<Warning>
     Ok((rows, Vec::new()))
 }
 
-fn row_of_fields(file: &str, line: usize, fields: &[&str]) -> Result<Row, Malformed> {
-    let form = |position: usize, name: &str| {
-        let text = fields.get(position).ok_or_else(|| malformed(file, line, name, "missing"))?;
-        edn::single(text).map_err(|problem| malformed(file, line, name, problem))
+fn row_of_log(file: &str, line: usize, event: &str) -> Result<Row, Malformed> {
+    let mut reader = Reader::new(event);
+    let mut form = |name: &str| match reader.next_form() {
+        Ok(Some((_, form))) => Ok(form),
+        Ok(None) => Err(malformed(file, line, name, "missing")),
+        Err(trouble) => Err(malformed(file, line, name, format!("not EDN: {}", trouble.problem))),
     };
-    let value = form(3, "value")?;
-    // What went wrong stands in the place of the value, or behind it.
-    let error = match fields.get(4) {
-        Some(_) => Some(form(4, "error")?),
-        None => matches!(value, Edn::Keyword(_)).then(|| value.clone()),
+    let process = process(file, line, &form(":process")?)?;
+    let kind = kind(file, line, &form(":type")?)?;
+    let function = function(file, line, &form(":f")?)?;
+    let value = form(":value")?;
+    // What went wrong stands behind the value, in any words, or in its place.
+    let behind = reader.rest().trim();
+    let error = if behind.is_empty() {
+        matches!(value, Edn::Keyword(_)).then(|| value.clone())
+    } else {
+        Some(Edn::Text(behind.to_owned()))
     };
-    Ok(Row {
-        line,
-        process: process(file, line, &form(0, "process")?)?,
-        kind: kind(file, line, &form(1, "type")?)?,
-        function: function(file, line, &form(2, "f")?)?,
-        value,
-        error,
-        key: None,
-        time: None,
-    })
+    Ok(Row { line, process, kind, function, value, error, key: None, time: None })
 }
 
 fn process(file: &str, line: usize, form: &Edn) -> Result<Option<u32>, Malformed> {

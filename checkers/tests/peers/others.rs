@@ -25,6 +25,8 @@ pub enum Step {
     Refused {
         from: u64,
     },
+    /// Refused although the value seen was the one expected, which no register does.
+    Absurd,
     /// Never returned.
     MaybeSwapped {
         from: u64,
@@ -40,12 +42,16 @@ impl Step {
             Step::Write(value) => Some(Some(value)),
             Step::Swapped { from, to } => (state == Some(from)).then_some(Some(to)),
             Step::Refused { from } => (state != Some(from)).then_some(state),
+            Step::Absurd => None,
             Step::MaybeSwapped { from, to } => Some(if state == Some(from) { Some(to) } else { state }),
         }
     }
 
     fn of(call: &Call<Register>) -> Option<Step> {
         match (&call.op, &call.ret) {
+            (Op::Cas { from, .. }, Some(Reply::NotSwapped { seen })) if *seen == Some(*from) => {
+                Some(Step::Absurd)
+            }
             (_, Some(Reply::Read { value } | Reply::NotSwapped { seen: value })) => Some(Step::Read(*value)),
             (&Op::Write { value, .. }, _) => Some(Step::Write(value)),
             (&Op::Cas { from, to, .. }, Some(Reply::Swapped)) => Some(Step::Swapped { from, to }),
