@@ -35,6 +35,10 @@ pub struct Expectations {
     /// What the system promises its clients.
     #[serde(default)]
     pub consistency: Consistency,
+    /// The longest time for which a node may leave a kind of operation unserved while a majority is up and connected;
+    /// without it such times are told and not judged.
+    #[serde(default)]
+    pub unavailable_max_ms: Option<u64>,
 }
 
 /// What a system promises its clients. It decides which checker judges the operations.

@@ -4,8 +4,10 @@
 //! evidence and the same [`Budget`] give the same finding, on the day of the run and years later. The formats
 //! of the evidence are specified in `HISTORY.md`.
 
+mod availability;
 mod coverage;
 mod crashes;
+mod disturbance;
 mod evidence;
 pub mod finding;
 pub mod history;
@@ -17,6 +19,7 @@ pub mod raft;
 mod summary;
 pub mod trace;
 
+pub use availability::Availability;
 pub use coverage::Coverage;
 pub use crashes::Crashes;
 pub use evidence::{Consistency, Evidence, Expectations, ExpectedFault};
@@ -41,6 +44,7 @@ pub const CHECKERS: &[&dyn Checker] = &[
     &raft::Monotone,
     &raft::SnapshotMatchesLog,
     &Recovery,
+    &Availability,
     &Crashes,
     &Coverage,
 ];

@@ -460,3 +460,42 @@ mod snapshot_matches_log {
         check("snapshot-matches-log/two_encodings.txt");
     }
 }
+
+mod availability {
+    use super::check;
+
+    #[test]
+    fn constrained_election() {
+        check("availability/constrained_election.txt");
+    }
+
+    #[test]
+    fn longer_than_the_bound() {
+        check("availability/longer_than_the_bound.txt");
+    }
+
+    #[test]
+    fn no_majority() {
+        check("availability/no_majority.txt");
+    }
+
+    #[test]
+    fn nobody_asked() {
+        check("availability/nobody_asked.txt");
+    }
+
+    #[test]
+    fn one_node_down_is_no_excuse() {
+        check("availability/one_node_down_is_no_excuse.txt");
+    }
+
+    #[test]
+    fn the_minority_side() {
+        check("availability/the_minority_side.txt");
+    }
+
+    #[test]
+    fn told_without_a_bound() {
+        check("availability/told_without_a_bound.txt");
+    }
+}

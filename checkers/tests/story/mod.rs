@@ -3,7 +3,7 @@
 //! ```text
 //! # What is shown and why it matters.
 //! check linearizable
-//! expect nodes n1 n2            (also: kinds read write | ok 10 | fault kill 1 | recovery 5000 | complete)
+//! expect nodes n1 n2            (also: kinds read write | ok 10 | fault kill 1 | recovery 5000 | unavailable 2000 | complete)
 //! budget 100                    (configurations; the default without it)
 //!
 //! 0 invoke write x 1 n2         (process, operation, key, arguments, node)
@@ -184,6 +184,7 @@ impl<'a> Words<'a> {
                 let name = self.next().to_owned();
                 expectations.faults.push(ExpectedFault { name, times: self.number() });
             }
+            "unavailable" => expectations.unavailable_max_ms = Some(self.number()),
             "recovery" => expectations.recovery_limit_ms = self.number(),
             "complete" => expectations.complete = true,
             _ => self.fail("an expectation"),

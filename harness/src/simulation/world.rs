@@ -194,6 +194,7 @@ impl World {
             recovery_limit_ms: RECOVERY_TICKS * TICK_NS / 1_000_000,
             complete: true,
             consistency: Consistency::default(),
+            unavailable_max_ms: None,
         };
         let traces = self.nodes.into_iter().map(|node| (history_node(node.id()), node.trace())).collect();
         Recording { history: self.scribe.text, traces, expectations }
