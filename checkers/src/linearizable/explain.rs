@@ -8,7 +8,8 @@
 
 use std::collections::BTreeMap;
 
-use super::search::{Call, Outcome, Reductions, search};
+use super::call::Call;
+use super::search::{Outcome, Reductions, search};
 use crate::finding::{Anomaly, Budget, seconds};
 use crate::history::{History, Op, Operation, Reply};
 use crate::model::{Held, Model, Register, RegisterView, SequentialSpec, show};
@@ -131,6 +132,13 @@ impl Story<'_> {
 
     /// Two blocks must each come before the other, or the order within one block is broken.
     fn contradicting_blocks(&self) -> Option<Argument> {
+        // Blocks exist only where every value has one writer, and so has nil: the beginning.
+        let is_plain = |call: &Call<Register>| {
+            !matches!(view(call), RegisterView::Differs(_) | RegisterView::Clear | RegisterView::Opaque)
+        };
+        if !self.core.iter().all(is_plain) {
+            return None;
+        }
         let blocks = self.blocks()?;
         for (index, a) in blocks.iter().enumerate() {
             if let Some(argument) = self.broken_chain(a) {
@@ -160,7 +168,13 @@ impl Story<'_> {
             (RegisterView::Read(_), [stage]) if self.is_lost(stage, late) => "lost write",
             (RegisterView::Read(_), _) => "stale read",
             (RegisterView::Swap { .. }, _) => "lost update",
-            (RegisterView::Write(_) | RegisterView::Opaque, _) => "not linearizable",
+            (
+                RegisterView::Write(_)
+                | RegisterView::Differs(_)
+                | RegisterView::Clear
+                | RegisterView::Opaque,
+                _,
+            ) => "not linearizable",
         };
         let headline = format!(
             "{} on {}{} began after {} had returned",
@@ -217,9 +231,11 @@ impl Story<'_> {
                 let title = match view(late) {
                     RegisterView::Read(_) if self.is_lost(later, late) => "lost write",
                     RegisterView::Read(_) => "stale read",
-                    RegisterView::Write(_) | RegisterView::Swap { .. } | RegisterView::Opaque => {
-                        "not linearizable"
-                    }
+                    RegisterView::Write(_)
+                    | RegisterView::Swap { .. }
+                    | RegisterView::Differs(_)
+                    | RegisterView::Clear
+                    | RegisterView::Opaque => "not linearizable",
                 };
                 let headline = format!(
                     "{} on {}{} began after {} had returned",
@@ -353,7 +369,7 @@ impl Story<'_> {
         let belongs = |call: &&Call<Register>| match view(call) {
             RegisterView::Read(held) => held == value,
             RegisterView::Write(written) | RegisterView::Swap { to: written, .. } => Some(written) == value,
-            RegisterView::Opaque => false,
+            RegisterView::Differs(_) | RegisterView::Clear | RegisterView::Opaque => false,
         };
         Stage { value, writer, calls: self.core.iter().filter(belongs).collect() }
     }
