@@ -32,6 +32,26 @@ pub struct Expectations {
     pub recovery_limit_ms: u64,
     /// Whether the history must reach the end of the run.
     pub complete: bool,
+    /// What the system promises its clients.
+    #[serde(default)]
+    pub consistency: Consistency,
+    /// The longest time for which a node may leave a kind of operation unserved while a majority is up and connected;
+    /// without it such times are told and not judged.
+    #[serde(default)]
+    pub unavailable_max_ms: Option<u64>,
+}
+
+/// What a system promises its clients. It decides which checker judges the operations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Consistency {
+    /// Operations happen one at a time, in real-time order; transactions likewise.
+    #[default]
+    Linearizable,
+    /// Operations happen one at a time, each process's own in its order.
+    Sequential,
+    /// Updates are linearizable; a read may show what was overwritten at most so many milliseconds before it.
+    StaleWithinMs(u64),
 }
 
 /// A fault that must have been installed.

@@ -99,13 +99,19 @@ pub trait Checker: Sync {
     fn name(&self) -> &'static str;
     /// What it checks, in one line.
     fn about(&self) -> &'static str;
+    /// Whether the run has anything that it judges. One that does not apply is not heard: it has no finding.
+    fn applies(&self, evidence: &Evidence) -> bool {
+        let _ = evidence;
+        true
+    }
     /// Judges a run.
     fn check(&self, evidence: &Evidence, budget: Budget) -> Finding;
 }
 
-/// Judges a run with the given checkers, in their order.
+/// Judges a run with those of the given checkers that apply, in their order.
 pub fn check(checkers: &[&dyn Checker], evidence: &Evidence, budget: Budget) -> Vec<Finding> {
-    checkers.iter().map(|checker| checker.check(evidence, budget)).collect()
+    let applying = checkers.iter().filter(|checker| checker.applies(evidence));
+    applying.map(|checker| checker.check(evidence, budget)).collect()
 }
 
 /// The worst verdict of several findings. No finding at all decides nothing.

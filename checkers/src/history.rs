@@ -1,12 +1,19 @@
 //! The history of a run: what logical clients asked and were told, and what was done to the cluster meanwhile.
 
+mod edn;
+mod export;
+mod import;
+mod jepsen;
 mod operation;
+mod porcupine;
+mod rows;
 mod text;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub use import::Format;
 pub use operation::{EventIndex, History, Operation};
 pub use text::{Header, write_line};
 
@@ -58,13 +65,14 @@ impl<'de> Deserialize<'de> for NodeId {
 /// A value of a register. Workloads write each value at most once a key, which makes histories easy to judge.
 pub type Value = u64;
 
-/// What a client asks. Keys are independent objects.
+/// What a client asks. Keys are independent objects; which kind of object is the workload's choice, see
+/// [`crate::model::Object`]. The names are Jepsen's.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "f", rename_all = "kebab-case")]
 pub enum Op {
-    /// Read the register.
+    /// Read the whole object.
     Read {
-        /// Which register.
+        /// Which object.
         key: String,
     },
     /// Overwrite the register.
@@ -83,13 +91,69 @@ pub enum Op {
         /// The new value.
         to: Value,
     },
+    /// Remove the key: the register is as if it had never been written.
+    Delete {
+        /// Which register.
+        key: String,
+    },
+    /// Add to the end of the list.
+    Append {
+        /// Which list.
+        key: String,
+        /// The new last element.
+        value: Value,
+    },
+    /// Add an element to the set, or an amount to the counter.
+    Add {
+        /// Which set or counter.
+        key: String,
+        /// The element or the amount.
+        value: Value,
+    },
+    /// Put at the end of the queue.
+    Enqueue {
+        /// Which queue.
+        key: String,
+        /// The new last element.
+        value: Value,
+    },
+    /// Take from the front of the queue.
+    Dequeue {
+        /// Which queue.
+        key: String,
+    },
+    /// Take the lock. The owner is the process. One that is not to be had is a `fail`.
+    Acquire {
+        /// Which lock.
+        key: String,
+    },
+    /// Give the lock back.
+    Release {
+        /// Which lock.
+        key: String,
+    },
+    /// Do all of this in one step: a transaction over lists.
+    Txn {
+        /// What, in this order; what the reads saw is in the reply.
+        ops: Vec<MicroOp>,
+    },
 }
 
 impl Op {
-    /// The object that it touches.
-    pub fn key(&self) -> &str {
+    /// The object that it touches; `None` for a transaction, which may touch several.
+    pub fn key(&self) -> Option<&str> {
         match self {
-            Op::Read { key } | Op::Write { key, .. } | Op::Cas { key, .. } => key,
+            Op::Read { key }
+            | Op::Write { key, .. }
+            | Op::Cas { key, .. }
+            | Op::Delete { key }
+            | Op::Append { key, .. }
+            | Op::Add { key, .. }
+            | Op::Enqueue { key, .. }
+            | Op::Dequeue { key }
+            | Op::Acquire { key }
+            | Op::Release { key } => Some(key),
+            Op::Txn { .. } => None,
         }
     }
 
@@ -99,6 +163,115 @@ impl Op {
             Op::Read { .. } => OpKind::Read,
             Op::Write { .. } => OpKind::Write,
             Op::Cas { .. } => OpKind::Cas,
+            Op::Delete { .. } => OpKind::Delete,
+            Op::Append { .. } => OpKind::Append,
+            Op::Add { .. } => OpKind::Add,
+            Op::Enqueue { .. } => OpKind::Enqueue,
+            Op::Dequeue { .. } => OpKind::Dequeue,
+            Op::Acquire { .. } => OpKind::Acquire,
+            Op::Release { .. } => OpKind::Release,
+            Op::Txn { .. } => OpKind::Txn,
+        }
+    }
+}
+
+/// Without the key, which a reader of one object's operations knows: `cas 1 2`.
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.kind())?;
+        match self {
+            Op::Write { value, .. }
+            | Op::Append { value, .. }
+            | Op::Add { value, .. }
+            | Op::Enqueue { value, .. } => write!(f, " {value}"),
+            Op::Cas { from, to, .. } => write!(f, " {from} {to}"),
+            Op::Txn { ops } => ops.iter().enumerate().try_for_each(|(i, op)| {
+                let separator = if i == 0 { " " } else { ", " };
+                write!(f, "{separator}{op}")
+            }),
+            Op::Read { .. }
+            | Op::Delete { .. }
+            | Op::Dequeue { .. }
+            | Op::Acquire { .. }
+            | Op::Release { .. } => Ok(()),
+        }
+    }
+}
+
+/// One step of a transaction, written as in Jepsen: `["append","x",1]`, `["r","x",null]` when it is asked and
+/// `["r","x",[1,2]]` when it was answered.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(into = "RawMicroOp", try_from = "RawMicroOp")]
+pub enum MicroOp {
+    /// Add to the end of a list.
+    Append {
+        /// Which list.
+        key: String,
+        /// The new last element.
+        value: Value,
+    },
+    /// Read a list.
+    Read {
+        /// Which list.
+        key: String,
+        /// What it held; `None` in the request.
+        values: Option<Vec<Value>>,
+    },
+}
+
+impl MicroOp {
+    /// The list that it touches.
+    pub fn key(&self) -> &str {
+        match self {
+            MicroOp::Append { key, .. } | MicroOp::Read { key, .. } => key,
+        }
+    }
+}
+
+impl fmt::Display for MicroOp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            MicroOp::Append { key, value } => write!(f, "append {key} {value}"),
+            MicroOp::Read { key, values: None } => write!(f, "r {key}"),
+            MicroOp::Read { key, values: Some(values) } => write!(f, "r {key} {values:?}"),
+        }
+    }
+}
+
+/// The function, the key, and the argument or the value read.
+type RawMicroOp = (String, String, Option<Argument>);
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged, expecting = "expected a whole number or a list of whole numbers")]
+enum Argument {
+    One(Value),
+    Many(Vec<Value>),
+}
+
+impl From<MicroOp> for RawMicroOp {
+    fn from(op: MicroOp) -> RawMicroOp {
+        match op {
+            MicroOp::Append { key, value } => ("append".to_owned(), key, Some(Argument::One(value))),
+            MicroOp::Read { key, values } => ("r".to_owned(), key, values.map(Argument::Many)),
+        }
+    }
+}
+
+impl TryFrom<RawMicroOp> for MicroOp {
+    type Error = String;
+
+    fn try_from((function, key, argument): RawMicroOp) -> Result<MicroOp, String> {
+        match (function.as_str(), argument) {
+            ("append", Some(Argument::One(value))) => Ok(MicroOp::Append { key, value }),
+            ("r", None) => Ok(MicroOp::Read { key, values: None }),
+            ("r", Some(Argument::Many(values))) => Ok(MicroOp::Read { key, values: Some(values) }),
+            ("append", _) => Err("an append in a transaction needs one value".to_owned()),
+            ("r", Some(Argument::One(_))) => {
+                Err("a read in a transaction sees null or a list of values".to_owned())
+            }
+            (unknown, _) => {
+                Err(format!("`{unknown}` is not an operation of a transaction; there are append and r"))
+            }
         }
     }
 }
@@ -113,15 +286,46 @@ pub enum OpKind {
     Write,
     /// [`Op::Cas`].
     Cas,
+    /// [`Op::Delete`].
+    Delete,
+    /// [`Op::Append`].
+    Append,
+    /// [`Op::Add`].
+    Add,
+    /// [`Op::Enqueue`].
+    Enqueue,
+    /// [`Op::Dequeue`].
+    Dequeue,
+    /// [`Op::Acquire`].
+    Acquire,
+    /// [`Op::Release`].
+    Release,
+    /// [`Op::Txn`].
+    Txn,
+}
+
+impl OpKind {
+    /// Its name in the field `f`.
+    pub fn name(self) -> &'static str {
+        match self {
+            OpKind::Read => "read",
+            OpKind::Write => "write",
+            OpKind::Cas => "cas",
+            OpKind::Delete => "delete",
+            OpKind::Append => "append",
+            OpKind::Add => "add",
+            OpKind::Enqueue => "enqueue",
+            OpKind::Dequeue => "dequeue",
+            OpKind::Acquire => "acquire",
+            OpKind::Release => "release",
+            OpKind::Txn => "txn",
+        }
+    }
 }
 
 impl fmt::Display for OpKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            OpKind::Read => "read",
-            OpKind::Write => "write",
-            OpKind::Cas => "cas",
-        })
+        f.pad(self.name())
     }
 }
 
@@ -129,10 +333,15 @@ impl fmt::Display for OpKind {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "reply", rename_all = "kebab-case")]
 pub enum Reply {
-    /// The value read; `null` if the key does not exist.
+    /// The value read of a register or a counter; `null` if the key does not exist.
     Read {
         /// The value.
         value: Option<Value>,
+    },
+    /// The elements read of a list, in order, or of a set, in any order.
+    ReadList {
+        /// The elements; none if the key does not exist.
+        values: Vec<Value>,
     },
     /// The write took effect.
     Write,
@@ -142,6 +351,30 @@ pub enum Reply {
     NotSwapped {
         /// The value that it found, as part of the same atomic step.
         seen: Option<Value>,
+    },
+    /// The compare-and-set found another value than it expected and had no effect; which one was not told.
+    Mismatch,
+    /// The key is gone.
+    Delete,
+    /// The element is in the list.
+    Append,
+    /// The element is in the set, or the amount in the counter.
+    Add,
+    /// The element is in the queue.
+    Enqueue,
+    /// The element taken; `null` if the queue was empty.
+    Dequeue {
+        /// The element.
+        value: Option<Value>,
+    },
+    /// The process has the lock.
+    Acquire,
+    /// The process has it no more.
+    Release,
+    /// The transaction took effect.
+    Txn {
+        /// The request, with what its reads saw.
+        ops: Vec<MicroOp>,
     },
 }
 

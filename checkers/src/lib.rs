@@ -4,8 +4,10 @@
 //! evidence and the same [`Budget`] give the same finding, on the day of the run and years later. The formats
 //! of the evidence are specified in `HISTORY.md`.
 
+mod availability;
 mod coverage;
 mod crashes;
+mod disturbance;
 mod evidence;
 pub mod finding;
 pub mod history;
@@ -17,9 +19,10 @@ pub mod raft;
 mod summary;
 pub mod trace;
 
+pub use availability::Availability;
 pub use coverage::Coverage;
 pub use crashes::Crashes;
-pub use evidence::{Evidence, Expectations, ExpectedFault};
+pub use evidence::{Consistency, Evidence, Expectations, ExpectedFault};
 pub use finding::{Anomaly, Budget, Checker, EventRef, Finding, Verdict, check, verdict};
 pub use history::History;
 pub use json::{Malformed, Warning};
@@ -32,11 +35,16 @@ pub use trace::Trace;
 pub const CHECKERS: &[&dyn Checker] = &[
     &Linearizable,
     &raft::ElectionSafety,
+    &raft::LeaderAppendOnly,
     &raft::LogMatching,
+    &raft::LeaderCompleteness,
     &raft::StateMachineSafety,
     &raft::DurableVotes,
-    &raft::LeaderCompleteness,
+    &raft::DurableCommit,
+    &raft::Monotone,
+    &raft::SnapshotMatchesLog,
     &Recovery,
+    &Availability,
     &Crashes,
     &Coverage,
 ];

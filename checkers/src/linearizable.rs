@@ -5,62 +5,30 @@
 //! simpler means. If either contradicts the search, the checker is wrong and says so by a panic: a verdict
 //! that cannot be trusted must not look like one that can.
 
+mod call;
 mod explain;
+mod hash;
+mod judge;
 mod search;
 mod shrink;
+pub mod stream;
+mod zones;
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-pub use search::{Call, Outcome, Reductions, Searched, drop_unobservable, replay, search};
+pub use call::{Call, replay};
+pub use judge::{Judgement, judge};
+pub use search::{Outcome, Reductions, Searched, drop_unobservable, search};
 pub use shrink::shrink;
+pub use stream::{Stream, StreamChecker, Violation};
+pub use zones::{Zones, zones};
 
 use crate::evidence::Evidence;
 use crate::finding::{ANOMALIES_MAX, Anomaly, Budget, Checker, Finding, Verdict, count, seconds};
 use crate::history::{History, Operation};
-use crate::model::{Model, Register};
-
-/// What was found about one object.
-#[derive(Clone, Debug)]
-pub enum Judgement<M: Model> {
-    /// An order was found and replayed.
-    Linearizable,
-    /// There is none, and this core of the calls proves it.
-    NotLinearizable(Vec<Call<M>>),
-    /// The budget ended first.
-    Unknown {
-        /// The configurations tried.
-        configurations: u64,
-        /// The ids of the calls in the longest order found.
-        ordered: Vec<usize>,
-    },
-}
-
-/// Judges the calls of one object.
-pub fn judge<M: Model>(initial: &M, mut calls: Vec<Call<M>>, budget: Budget) -> Judgement<M> {
-    drop_unobservable(&mut calls);
-    let Searched { outcome, configurations } = search(initial, &calls, budget, Reductions::All);
-    match outcome {
-        Outcome::Linearizable(order) => {
-            assert!(replay(initial, &calls, &order), "an order that the search found can be replayed");
-            Judgement::Linearizable
-        }
-        Outcome::NotLinearizable(_) => {
-            let core = shrink(initial, &calls, budget);
-            let second = search(initial, &core, budget, Reductions::None).outcome;
-            assert!(
-                !matches!(second, Outcome::Linearizable(_)),
-                "a search without reductions finds no order either"
-            );
-            Judgement::NotLinearizable(core)
-        }
-        Outcome::OutOfBudget(longest) => Judgement::Unknown {
-            configurations,
-            ordered: longest.into_iter().map(|position| calls[position].id).collect(),
-        },
-    }
-}
+use crate::model::Register;
 
 /// The checker over the register model.
 pub struct Linearizable;
@@ -78,7 +46,9 @@ impl Checker for Linearizable {
         let history = &evidence.history;
         let mut keys: BTreeMap<&str, Vec<&Operation>> = BTreeMap::new();
         for operation in history.operations() {
-            keys.entry(operation.op.key()).or_default().push(operation);
+            if let Some(key) = operation.op.key() {
+                keys.entry(key).or_default().push(operation);
+            }
         }
         let keys: Vec<(&str, Vec<&Operation>)> = keys.into_iter().collect();
         let judged = in_parallel(&keys, |(key, operations)| judge_key(history, key, operations, budget));

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::evidence::Evidence;
 use crate::finding::{Anomaly, Budget, Checker, Finding, Verdict, count, seconds};
-use crate::history::{Event, EventIndex, History, NodeId, Op, Operation, Phase, Reply, Time};
+use crate::history::{Event, EventIndex, History, MicroOp, NodeId, Op, Operation, Phase, Reply, Time};
 
 /// Every node serves again after the heal.
 pub struct Recovery;
@@ -173,7 +173,8 @@ impl Watch<'_> {
 
 fn is_write(operation: &Operation) -> bool {
     match (&operation.op, operation.reply()) {
-        (Op::Write { .. }, Some(_)) | (Op::Cas { .. }, Some(Reply::Swapped)) => true,
-        (Op::Read { .. } | Op::Write { .. } | Op::Cas { .. }, _) => false,
+        (Op::Read { .. }, _) | (_, None | Some(Reply::NotSwapped { .. } | Reply::Mismatch)) => false,
+        (Op::Txn { ops }, Some(_)) => ops.iter().any(|op| matches!(op, MicroOp::Append { .. })),
+        (_, Some(_)) => true,
     }
 }

@@ -4,13 +4,27 @@
 //! faster and what a counterexample can use to be clearer. Every hook has a default that is always right, so
 //! any stateright specification works as it is, wrapped in [`Plain`].
 
+mod counter;
+mod list;
+mod lock;
+mod object;
+mod queue;
 mod register;
+mod set;
 
 use std::fmt::Debug;
 use std::hash::{Hash, Hasher};
 
+use crate::history::Op;
+
+pub use counter::Counter;
+pub use list::List;
+pub use lock::{Lock, LockOp};
+pub use object::{Object, ObjectModel};
+pub use queue::Queue;
 pub use register::Register;
 pub(crate) use register::show;
+pub use set::Set;
 pub use stateright::semantics::SequentialSpec;
 
 /// A sequential specification with hints for the search.
@@ -64,16 +78,23 @@ pub enum RegisterView {
         /// The value left.
         to: u64,
     },
+    /// Needs any value but this one and leaves it: a compare-and-set that failed without telling the value
+    /// that it saw.
+    Differs(Held),
+    /// Needs nothing and leaves the register as if it had never been written.
+    Clear,
     /// Something else, of which nothing is known.
     Opaque,
 }
 
 impl RegisterView {
-    /// The value that it leaves behind, if it changes the register.
+    /// The value that it leaves behind, if it writes one.
     pub fn writes(self) -> Option<u64> {
         match self {
             RegisterView::Write(value) | RegisterView::Swap { to: value, .. } => Some(value),
-            RegisterView::Read(_) | RegisterView::Opaque => None,
+            RegisterView::Read(_) | RegisterView::Differs(_) | RegisterView::Clear | RegisterView::Opaque => {
+                None
+            }
         }
     }
 
@@ -82,9 +103,17 @@ impl RegisterView {
         match self {
             RegisterView::Read(held) => Some(held),
             RegisterView::Swap { from, .. } => Some(Some(from)),
-            RegisterView::Write(_) | RegisterView::Opaque => None,
+            RegisterView::Write(_)
+            | RegisterView::Differs(_)
+            | RegisterView::Clear
+            | RegisterView::Opaque => None,
         }
     }
+}
+
+/// Stops a model that is handed an operation of another kind of object.
+fn foreign(op: &Op, object: &str) -> ! {
+    panic!("a {object} knows no {}; a history is asked first whether its operations fit", op.kind())
 }
 
 /// Any stateright specification as a [`Model`], with the defaults.

@@ -3,17 +3,25 @@
 //! Every checker looks at all nodes and at all their lives together: a property that only holds between two
 //! restarts does not hold.
 
+mod durable_commit;
 mod durable_votes;
 mod election_safety;
+mod leader_append_only;
 mod leader_completeness;
 mod log_matching;
 mod log_view;
+mod monotone;
+mod snapshot_matches_log;
 mod state_machine_safety;
 
+pub use durable_commit::DurableCommit;
 pub use durable_votes::DurableVotes;
 pub use election_safety::ElectionSafety;
+pub use leader_append_only::LeaderAppendOnly;
 pub use leader_completeness::LeaderCompleteness;
 pub use log_matching::LogMatching;
+pub use monotone::Monotone;
+pub use snapshot_matches_log::SnapshotMatchesLog;
 pub use state_machine_safety::StateMachineSafety;
 
 use crate::evidence::Evidence;

@@ -107,6 +107,11 @@ mod election_safety {
     }
 
     #[test]
+    fn elected_twice() {
+        check("election-safety/elected_twice.txt");
+    }
+
+    #[test]
     fn two_leaders_in_a_term() {
         check("election-safety/two_leaders_in_a_term.txt");
     }
@@ -188,16 +193,6 @@ mod state_machine_safety {
     fn applied_twice() {
         check("state-machine-safety/applied_twice.txt");
     }
-
-    #[test]
-    fn snapshot_lost_data() {
-        check("state-machine-safety/snapshot_lost_data.txt");
-    }
-
-    #[test]
-    fn commit_index_goes_back() {
-        check("state-machine-safety/commit_index_goes_back.txt");
-    }
 }
 
 mod durable_votes {
@@ -226,11 +221,6 @@ mod durable_votes {
     #[test]
     fn two_votes() {
         check("durable-votes/two_votes.txt");
-    }
-
-    #[test]
-    fn term_goes_back() {
-        check("durable-votes/term_goes_back.txt");
     }
 }
 
@@ -337,5 +327,175 @@ mod coverage {
     #[test]
     fn lacking() {
         check("coverage/lacking.txt");
+    }
+}
+
+mod leader_append_only {
+    use super::check;
+
+    #[test]
+    fn appended() {
+        check("leader-append-only/appended.txt");
+    }
+
+    #[test]
+    fn deleted() {
+        check("leader-append-only/deleted.txt");
+    }
+
+    #[test]
+    fn nobody_led() {
+        check("leader-append-only/nobody_led.txt");
+    }
+
+    #[test]
+    fn overwritten() {
+        check("leader-append-only/overwritten.txt");
+    }
+
+    #[test]
+    fn replaced_by_a_snapshot() {
+        check("leader-append-only/replaced_by_a_snapshot.txt");
+    }
+}
+
+mod monotone {
+    use super::check;
+
+    #[test]
+    fn commit_index_goes_back() {
+        check("monotone/commit_index_goes_back.txt");
+    }
+
+    #[test]
+    fn cut_before_the_crash() {
+        check("monotone/cut_before_the_crash.txt");
+    }
+
+    #[test]
+    fn durable_entries_lost() {
+        check("monotone/durable_entries_lost.txt");
+    }
+
+    #[test]
+    fn durable_snapshot_lost() {
+        check("monotone/durable_snapshot_lost.txt");
+    }
+
+    #[test]
+    fn forward() {
+        check("monotone/forward.txt");
+    }
+
+    #[test]
+    fn term_goes_back() {
+        check("monotone/term_goes_back.txt");
+    }
+}
+
+mod durable_commit {
+    use super::check;
+
+    #[test]
+    fn acknowledged_in_memory() {
+        check("durable-commit/acknowledged_in_memory.txt");
+    }
+
+    #[test]
+    fn after_a_majority() {
+        check("durable-commit/after_a_majority.txt");
+    }
+
+    #[test]
+    fn entry_of_another_term() {
+        check("durable-commit/entry_of_another_term.txt");
+    }
+
+    #[test]
+    fn leader_counts_itself_late() {
+        check("durable-commit/leader_counts_itself_late.txt");
+    }
+
+    #[test]
+    fn nothing_durable() {
+        check("durable-commit/nothing_durable.txt");
+    }
+
+    #[test]
+    fn snapshot_stands_for_entries() {
+        check("durable-commit/snapshot_stands_for_entries.txt");
+    }
+}
+
+mod snapshot_matches_log {
+    use super::check;
+
+    #[test]
+    fn agrees() {
+        check("snapshot-matches-log/agrees.txt");
+    }
+
+    #[test]
+    fn ahead_of_the_state() {
+        check("snapshot-matches-log/ahead_of_the_state.txt");
+    }
+
+    #[test]
+    fn another_term() {
+        check("snapshot-matches-log/another_term.txt");
+    }
+
+    #[test]
+    fn none_taken() {
+        check("snapshot-matches-log/none_taken.txt");
+    }
+
+    #[test]
+    fn snapshot_lost_data() {
+        check("snapshot-matches-log/snapshot_lost_data.txt");
+    }
+
+    #[test]
+    fn two_encodings() {
+        check("snapshot-matches-log/two_encodings.txt");
+    }
+}
+
+mod availability {
+    use super::check;
+
+    #[test]
+    fn constrained_election() {
+        check("availability/constrained_election.txt");
+    }
+
+    #[test]
+    fn longer_than_the_bound() {
+        check("availability/longer_than_the_bound.txt");
+    }
+
+    #[test]
+    fn no_majority() {
+        check("availability/no_majority.txt");
+    }
+
+    #[test]
+    fn nobody_asked() {
+        check("availability/nobody_asked.txt");
+    }
+
+    #[test]
+    fn one_node_down_is_no_excuse() {
+        check("availability/one_node_down_is_no_excuse.txt");
+    }
+
+    #[test]
+    fn the_minority_side() {
+        check("availability/the_minority_side.txt");
+    }
+
+    #[test]
+    fn told_without_a_bound() {
+        check("availability/told_without_a_bound.txt");
     }
 }

@@ -9,7 +9,7 @@
 use std::collections::BTreeSet;
 
 use checkers::history::NodeId;
-use checkers::{Expectations, ExpectedFault};
+use checkers::{Consistency, Expectations, ExpectedFault};
 use nemesis::schedule::{self, DrawError, Schedule};
 use rand::Rng;
 use rand::SeedableRng;
@@ -120,6 +120,8 @@ pub fn plan(config: &RunConfig, seed: u64) -> Result<Plan> {
         faults: expected_faults(config),
         recovery_limit_ms: config.recovery_limit_ms,
         complete: true,
+        consistency: Consistency::default(),
+        unavailable_max_ms: None,
     };
     Ok(Plan {
         format: FORMAT,

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Completion, Event, Header, NodeId, Op, Phase, ProcessId, Reply, Time};
+use super::{Completion, Event, Header, MicroOp, NodeId, Op, Phase, ProcessId, Reply, Time};
 use crate::finding::EventRef;
 use crate::json::Malformed;
 
@@ -22,6 +22,8 @@ pub struct History {
     header: Header,
     events: Vec<Event>,
     operations: Vec<Operation>,
+    /// The line of each event, where it is not the one behind the header and the events before.
+    lines: Option<Vec<usize>>,
 }
 
 /// An invocation paired with its completion.
@@ -69,13 +71,33 @@ impl History {
     }
 
     pub(super) fn named(name: &str, header: Header, events: Vec<Event>) -> Result<History, Malformed> {
+        History::read(name, header, events, None)
+    }
+
+    /// A history of another format, whose events were read from these lines.
+    pub(super) fn imported(
+        name: &str,
+        header: Header,
+        events: Vec<Event>,
+        lines: Vec<usize>,
+    ) -> Result<History, Malformed> {
+        debug_assert_eq!(events.len(), lines.len(), "each event has its line");
+        History::read(name, header, events, Some(lines))
+    }
+
+    fn read(
+        name: &str,
+        header: Header,
+        events: Vec<Event>,
+        lines: Option<Vec<usize>>,
+    ) -> Result<History, Malformed> {
         let operations = pair(&events).map_err(|Misfit { event, field, problem }| Malformed {
             file: name.to_owned(),
-            line: line_of(event),
+            line: line_of(event, lines.as_deref()),
             field: Some(field.to_owned()),
             problem,
         })?;
-        Ok(History { name: name.to_owned(), header, events, operations })
+        Ok(History { name: name.to_owned(), header, events, operations, lines })
     }
 
     /// The file's name, relative to the run directory.
@@ -113,7 +135,7 @@ impl History {
 
     /// Where a reader finds an event.
     pub fn locate(&self, event: EventIndex) -> EventRef {
-        EventRef { file: self.name.clone(), line: line_of(event) }
+        EventRef { file: self.name.clone(), line: line_of(event, self.lines.as_deref()) }
     }
 }
 
@@ -130,9 +152,9 @@ impl Event {
     }
 }
 
-/// The header is line 1.
-fn line_of(EventIndex(index): EventIndex) -> usize {
-    index + 2
+/// In our own format the header is line 1.
+fn line_of(EventIndex(index): EventIndex, lines: Option<&[usize]>) -> usize {
+    lines.map_or(index + 2, |lines| lines[index])
 }
 
 /// An event that does not fit those before it.
@@ -176,6 +198,9 @@ fn pair(events: &[Event]) -> Result<Vec<Operation>, Misfit> {
                         return Err(misfit("process", problem));
                     }
                 }
+                if foresees(op) {
+                    return Err(misfit("ops", "a read of a request must be null".to_owned()));
+                }
                 operations.push(Operation {
                     index: operations.len(),
                     process,
@@ -212,13 +237,51 @@ fn pair(events: &[Event]) -> Result<Vec<Operation>, Misfit> {
 }
 
 fn fits(op: &Op, completion: &Completion) -> bool {
-    match completion {
-        Completion::Ok(reply) => matches!(
-            (op, reply),
-            (Op::Read { .. }, Reply::Read { .. })
-                | (Op::Write { .. }, Reply::Write)
-                | (Op::Cas { .. }, Reply::Swapped | Reply::NotSwapped { .. })
-        ),
-        Completion::Fail { .. } | Completion::Info { .. } => true,
+    let Completion::Ok(reply) = completion else { return true };
+    match (op, reply) {
+        (Op::Read { .. }, Reply::Read { .. } | Reply::ReadList { .. })
+        | (Op::Write { .. }, Reply::Write)
+        | (Op::Cas { .. }, Reply::Swapped | Reply::NotSwapped { .. } | Reply::Mismatch)
+        | (Op::Delete { .. }, Reply::Delete)
+        | (Op::Append { .. }, Reply::Append)
+        | (Op::Add { .. }, Reply::Add)
+        | (Op::Enqueue { .. }, Reply::Enqueue)
+        | (Op::Dequeue { .. }, Reply::Dequeue { .. })
+        | (Op::Acquire { .. }, Reply::Acquire)
+        | (Op::Release { .. }, Reply::Release) => true,
+        (Op::Txn { ops: asked }, Reply::Txn { ops: answered }) => {
+            asked.len() == answered.len() && asked.iter().zip(answered).all(|(a, b)| answers(a, b))
+        }
+        (
+            Op::Read { .. }
+            | Op::Write { .. }
+            | Op::Cas { .. }
+            | Op::Delete { .. }
+            | Op::Append { .. }
+            | Op::Add { .. }
+            | Op::Enqueue { .. }
+            | Op::Dequeue { .. }
+            | Op::Acquire { .. }
+            | Op::Release { .. }
+            | Op::Txn { .. },
+            _,
+        ) => false,
+    }
+}
+
+/// A step of a transaction is answered by itself, a read with what it saw.
+fn answers(asked: &MicroOp, answered: &MicroOp) -> bool {
+    match (asked, answered) {
+        (MicroOp::Append { .. }, MicroOp::Append { .. }) => asked == answered,
+        (MicroOp::Read { key, .. }, MicroOp::Read { key: same, values: Some(_) }) => key == same,
+        (MicroOp::Append { .. } | MicroOp::Read { .. }, _) => false,
+    }
+}
+
+/// A request cannot know what its reads will see.
+fn foresees(op: &Op) -> bool {
+    match op {
+        Op::Txn { ops } => ops.iter().any(|op| matches!(op, MicroOp::Read { values: Some(_), .. })),
+        _ => false,
     }
 }

@@ -187,15 +187,27 @@ fn read_event(line: &Line<'_>) -> Result<Event, Malformed> {
 
 fn read_op(line: &Line<'_>) -> Result<Op, Malformed> {
     let function: String = line.field("f")?;
-    let key = line.field("key")?;
+    let key = || line.field("key");
+    let value = || line.field("value");
     match function.as_str() {
-        "read" => Ok(Op::Read { key }),
-        "write" => Ok(Op::Write { key, value: line.field("value")? }),
-        "cas" => Ok(Op::Cas { key, from: line.field("from")?, to: line.field("to")? }),
-        unknown => {
-            Err(line
-                .malformed("f", format!("`{unknown}` is not an operation; there are read, write and cas")))
-        }
+        "read" => Ok(Op::Read { key: key()? }),
+        "write" => Ok(Op::Write { key: key()?, value: value()? }),
+        "cas" => Ok(Op::Cas { key: key()?, from: line.field("from")?, to: line.field("to")? }),
+        "delete" => Ok(Op::Delete { key: key()? }),
+        "append" => Ok(Op::Append { key: key()?, value: value()? }),
+        "add" => Ok(Op::Add { key: key()?, value: value()? }),
+        "enqueue" => Ok(Op::Enqueue { key: key()?, value: value()? }),
+        "dequeue" => Ok(Op::Dequeue { key: key()? }),
+        "acquire" => Ok(Op::Acquire { key: key()? }),
+        "release" => Ok(Op::Release { key: key()? }),
+        "txn" => Ok(Op::Txn { ops: line.field("ops")? }),
+        unknown => Err(line.malformed(
+            "f",
+            format!(
+                "`{unknown}` is not an operation; there are read, write, cas, delete, append, add, enqueue, \
+                 dequeue, acquire, release and txn"
+            ),
+        )),
     }
 }
 
@@ -203,12 +215,25 @@ fn read_reply(line: &Line<'_>) -> Result<Reply, Malformed> {
     let reply: String = line.field("reply")?;
     match reply.as_str() {
         "read" => Ok(Reply::Read { value: line.field("value")? }),
+        "read-list" => Ok(Reply::ReadList { values: line.field("values")? }),
         "write" => Ok(Reply::Write),
         "swapped" => Ok(Reply::Swapped),
         "not-swapped" => Ok(Reply::NotSwapped { seen: line.field("seen")? }),
+        "mismatch" => Ok(Reply::Mismatch),
+        "delete" => Ok(Reply::Delete),
+        "append" => Ok(Reply::Append),
+        "add" => Ok(Reply::Add),
+        "enqueue" => Ok(Reply::Enqueue),
+        "dequeue" => Ok(Reply::Dequeue { value: line.field("value")? }),
+        "acquire" => Ok(Reply::Acquire),
+        "release" => Ok(Reply::Release),
+        "txn" => Ok(Reply::Txn { ops: line.field("ops")? }),
         unknown => Err(line.malformed(
             "reply",
-            format!("`{unknown}` is not a reply; there are read, write, swapped and not-swapped"),
+            format!(
+                "`{unknown}` is not a reply; there are read, read-list, write, swapped, not-swapped, mismatch, delete, \
+                 append, add, enqueue, dequeue, acquire, release and txn"
+            ),
         )),
     }
 }

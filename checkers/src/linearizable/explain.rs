@@ -8,7 +8,8 @@
 
 use std::collections::BTreeMap;
 
-use super::search::{Call, Outcome, Reductions, search};
+use super::call::Call;
+use super::search::{Outcome, Reductions, search};
 use crate::finding::{Anomaly, Budget, seconds};
 use crate::history::{History, Op, Operation, Reply};
 use crate::model::{Held, Model, Register, RegisterView, SequentialSpec, show};
@@ -131,6 +132,13 @@ impl Story<'_> {
 
     /// Two blocks must each come before the other, or the order within one block is broken.
     fn contradicting_blocks(&self) -> Option<Argument> {
+        // Blocks exist only where every value has one writer, and so has nil: the beginning.
+        let is_plain = |call: &Call<Register>| {
+            !matches!(view(call), RegisterView::Differs(_) | RegisterView::Clear | RegisterView::Opaque)
+        };
+        if !self.core.iter().all(is_plain) {
+            return None;
+        }
         let blocks = self.blocks()?;
         for (index, a) in blocks.iter().enumerate() {
             if let Some(argument) = self.broken_chain(a) {
@@ -160,7 +168,13 @@ impl Story<'_> {
             (RegisterView::Read(_), [stage]) if self.is_lost(stage, late) => "lost write",
             (RegisterView::Read(_), _) => "stale read",
             (RegisterView::Swap { .. }, _) => "lost update",
-            (RegisterView::Write(_) | RegisterView::Opaque, _) => "not linearizable",
+            (
+                RegisterView::Write(_)
+                | RegisterView::Differs(_)
+                | RegisterView::Clear
+                | RegisterView::Opaque,
+                _,
+            ) => "not linearizable",
         };
         let headline = format!(
             "{} on {}{} began after {} had returned",
@@ -217,9 +231,11 @@ impl Story<'_> {
                 let title = match view(late) {
                     RegisterView::Read(_) if self.is_lost(later, late) => "lost write",
                     RegisterView::Read(_) => "stale read",
-                    RegisterView::Write(_) | RegisterView::Swap { .. } | RegisterView::Opaque => {
-                        "not linearizable"
-                    }
+                    RegisterView::Write(_)
+                    | RegisterView::Swap { .. }
+                    | RegisterView::Differs(_)
+                    | RegisterView::Clear
+                    | RegisterView::Opaque => "not linearizable",
                 };
                 let headline = format!(
                     "{} on {}{} began after {} had returned",
@@ -353,7 +369,7 @@ impl Story<'_> {
         let belongs = |call: &&Call<Register>| match view(call) {
             RegisterView::Read(held) => held == value,
             RegisterView::Write(written) | RegisterView::Swap { to: written, .. } => Some(written) == value,
-            RegisterView::Opaque => false,
+            RegisterView::Differs(_) | RegisterView::Clear | RegisterView::Opaque => false,
         };
         Stage { value, writer, calls: self.core.iter().filter(belongs).collect() }
     }
@@ -394,7 +410,11 @@ impl Story<'_> {
             (Op::Cas { from, to, .. }, Some(Reply::NotSwapped { seen })) => {
                 format!("p{process}'s refused cas from {from} to {to}, which saw {}", show(*seen))
             }
+            (Op::Cas { from, to, .. }, Some(Reply::Mismatch)) => {
+                format!("p{process}'s refused cas from {from} to {to}")
+            }
             (Op::Cas { from, to, .. }, _) => format!("p{process}'s cas from {from} to {to}"),
+            (other, _) => format!("p{process}'s {other}"),
         }
     }
 
@@ -460,13 +480,13 @@ fn precedes(early: Option<&Call<Register>>, late: Option<&Call<Register>>) -> bo
 
 fn can_write(op: &Op, wanted: u64) -> bool {
     match *op {
-        Op::Read { .. } => false,
         Op::Write { value, .. } | Op::Cas { to: value, .. } => value == wanted,
+        _ => false,
     }
 }
 
 fn had_no_effect(operation: &Operation) -> bool {
-    operation.failed() || matches!(operation.reply(), Some(Reply::NotSwapped { .. }))
+    operation.failed() || matches!(operation.reply(), Some(Reply::NotSwapped { .. } | Reply::Mismatch))
 }
 
 fn needs(operation: &Operation) -> Option<Held> {
@@ -477,11 +497,10 @@ fn needs(operation: &Operation) -> Option<Held> {
 fn what(operation: &Operation) -> String {
     match (&operation.op, operation.reply()) {
         (Op::Read { .. }, Some(Reply::Read { value })) => format!("read → {}", show(*value)),
-        (Op::Read { .. }, _) => "read".to_owned(),
-        (Op::Write { value, .. }, _) => format!("write {value}"),
         (Op::Cas { from, to, .. }, Some(Reply::NotSwapped { seen })) => {
             format!("cas {from} {to} → saw {}", show(*seen))
         }
-        (Op::Cas { from, to, .. }, _) => format!("cas {from} {to}"),
+        (Op::Cas { from, to, .. }, Some(Reply::Mismatch)) => format!("cas {from} {to} → refused"),
+        (op, _) => op.to_string(),
     }
 }

@@ -5,7 +5,8 @@
 
 use std::collections::HashSet;
 
-use super::search::{Call, Outcome, Reductions, drop_unobservable, search};
+use super::call::Call;
+use super::search::{Outcome, Reductions, drop_unobservable, search};
 use crate::finding::Budget;
 use crate::model::{Held, Model, RegisterView};
 

@@ -1,8 +1,8 @@
-//! A register with compare-and-set.
+//! A register with compare-and-set and delete: one key of a key-value store.
 
 use stateright::semantics::SequentialSpec;
 
-use super::{Held, Model, RegisterView};
+use super::{Held, Model, RegisterView, foreign};
 use crate::history::{Op, Reply};
 
 /// One register. Keys are independent, so an operation's key does not matter here.
@@ -31,17 +31,25 @@ impl SequentialSpec for Register {
                     Reply::NotSwapped { seen: self.value }
                 }
             }
+            Op::Delete { .. } => {
+                self.value = None;
+                Reply::Delete
+            }
+            ref other => foreign(other, "register"),
+        }
+    }
+
+    fn is_valid_step(&mut self, op: &Op, ret: &Reply) -> bool {
+        match (op, ret) {
+            (Op::Cas { from, .. }, Reply::Mismatch) => self.value != Some(*from),
+            _ => self.invoke(op) == *ret,
         }
     }
 }
 
 impl Model for Register {
     fn is_pure(op: &Op, ret: Option<&Reply>) -> bool {
-        match op {
-            Op::Read { .. } => true,
-            Op::Write { .. } => false,
-            Op::Cas { .. } => matches!(ret, Some(Reply::NotSwapped { .. })),
-        }
+        matches!(op, Op::Read { .. }) || matches!(ret, Some(Reply::NotSwapped { .. } | Reply::Mismatch))
     }
 
     fn register_view(op: &Op, ret: Option<&Reply>) -> RegisterView {
@@ -51,8 +59,8 @@ impl Model for Register {
             (_, Some(&(Reply::Read { value } | Reply::NotSwapped { seen: value }))) => {
                 RegisterView::Read(value)
             }
-            // A read that nobody saw the end of, or a reply that does not fit, which no history holds.
-            (Op::Read { .. } | Op::Cas { .. }, _) => RegisterView::Opaque,
+            // A delete, a compare-and-set that found one of many values, a read that nobody saw the end of, or a reply that does not fit, which no history holds.
+            _ => RegisterView::Opaque,
         }
     }
 
@@ -66,15 +74,16 @@ impl Model for Register {
             (Op::Cas { from, .. }, Reply::NotSwapped { seen }) if *seen == Some(*from) => {
                 format!("it found the value {from} that it expected and yet did nothing")
             }
+            (Op::Cas { from, .. }, Reply::Mismatch) => {
+                format!("it was refused while the register holds the value {from} that it expects")
+            }
             (Op::Cas { from, .. }, Reply::Swapped) => {
                 format!("it succeeded on {from} while the register holds {held}")
             }
             (_, Reply::Read { value: seen } | Reply::NotSwapped { seen }) => {
                 format!("it saw {} while the register holds {held}", show(*seen))
             }
-            (Op::Read { .. } | Op::Write { .. } | Op::Cas { .. }, Reply::Write | Reply::Swapped) => {
-                "its reply does not fit it".to_owned()
-            }
+            _ => "its reply does not fit it".to_owned(),
         }
     }
 }

@@ -53,8 +53,6 @@ struct Voter<'a> {
     votes: HashMap<Term, (NodeId, Place<'a>)>,
     /// The highest term that must be on disk, and the event that shows it.
     promised: Option<(Term, Place<'a>)>,
-    /// The present term, in memory.
-    term: Term,
     /// Entries in memory that are not durable yet, with the node's term when each was appended.
     pending: BTreeMap<LogIndex, Term>,
 }
@@ -64,15 +62,6 @@ impl<'a> Voter<'a> {
         for (place, event) in trace.events() {
             match *event {
                 TraceEvent::Boot { term, vote, .. } => self.boot(evidence, anomalies, place, term, vote),
-                TraceEvent::Term { term } => {
-                    if term < self.term {
-                        let from = self.term;
-                        anomalies.add("term went back", &[place], || {
-                            vec![format!("{} went back from term {from} to {term}", when(evidence, place))]
-                        });
-                    }
-                    self.term = term;
-                }
                 TraceEvent::Vote { term, candidate } => {
                     self.vote(evidence, anomalies, place, term, candidate);
                 }
@@ -82,7 +71,8 @@ impl<'a> Voter<'a> {
                 }
                 TraceEvent::Truncate { from_index } => drop(self.pending.split_off(&from_index)),
                 TraceEvent::Durable { index, .. } => self.durable(place, index),
-                TraceEvent::Role { .. }
+                TraceEvent::Term { .. }
+                | TraceEvent::Role { .. }
                 | TraceEvent::Commit { .. }
                 | TraceEvent::Apply { .. }
                 | TraceEvent::Snapshot { .. }
@@ -135,7 +125,6 @@ impl<'a> Voter<'a> {
                 }
             }
         }
-        self.term = term;
         self.promise(term, place);
     }
 

@@ -108,5 +108,6 @@ fn falsify(reply: &Reply, value: u64) -> Reply {
         Reply::Write => Reply::Write,
         Reply::Swapped => Reply::NotSwapped { seen: Some(value) },
         Reply::NotSwapped { .. } => Reply::Swapped,
+        ref other => other.clone(),
     }
 }

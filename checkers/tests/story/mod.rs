@@ -3,7 +3,7 @@
 //! ```text
 //! # What is shown and why it matters.
 //! check linearizable
-//! expect nodes n1 n2            (also: kinds read write | ok 10 | fault kill 1 | recovery 5000 | complete)
+//! expect nodes n1 n2            (also: kinds read write | ok 10 | fault kill 1 | recovery 5000 | unavailable 2000 | complete)
 //! budget 100                    (configurations; the default without it)
 //!
 //! 0 invoke write x 1 n2         (process, operation, key, arguments, node)
@@ -16,7 +16,7 @@
 //! death n1 crash signal 6 (SIGABRT)   (or: death n1 machine …)
 //! n1: boot term=1 vote=n2 snapshot=0 last=3@1
 //! n1: term 2 | role leader 2 | vote 2 n1 | truncate 3 | durable 3@1 | commit 3@1 in 2
-//! n1: append 3@1 a 4@2 b after 1 in 2 | apply 3@1 a state f | snapshot 3@1 taken | restore 3 state f
+//! n1: append 3@1 a 4@2 b after 1 in 2 | apply 3@1 a state f | snapshot 3@1 taken data f | restore 3 state f
 //! ----
 //! invalid: …
 //! ```
@@ -184,6 +184,7 @@ impl<'a> Words<'a> {
                 let name = self.next().to_owned();
                 expectations.faults.push(ExpectedFault { name, times: self.number() });
             }
+            "unavailable" => expectations.unavailable_max_ms = Some(self.number()),
             "recovery" => expectations.recovery_limit_ms = self.number(),
             "complete" => expectations.complete = true,
             _ => self.fail("an expectation"),
@@ -357,7 +358,13 @@ impl<'a> Words<'a> {
                     "taken" => SnapshotOrigin::Taken,
                     _ => SnapshotOrigin::Installed,
                 };
-                TraceEvent::Snapshot { index, entry_term, origin, data: Digest(0) }
+                let data = if self.peek() == "data" {
+                    self.skip("data");
+                    self.digest()
+                } else {
+                    Digest(0)
+                };
+                TraceEvent::Snapshot { index, entry_term, origin, data }
             }
             "restore" => {
                 let index = self.number();

@@ -89,7 +89,11 @@ impl Client {
         };
         let (process, node) = (self.process, history_node(self.node));
         scribe.record(tick, |time| Event::Invoke { time, process, node: Some(node), op: op.clone() });
-        let txn = transaction(&op);
+        let Some(txn) = transaction(&op) else {
+            let completion = Completion::Fail { reason: format!("raft-kv has no {}", op.kind()) };
+            self.complete(&op, &completion, tick, scribe);
+            return None;
+        };
         Some((op, txn))
     }
 
@@ -112,8 +116,9 @@ impl Client {
                 Answer::Early => match &open.op {
                     Op::Write { .. } => Completion::Ok(Reply::Write),
                     Op::Cas { .. } => Completion::Ok(Reply::Swapped),
-                    Op::Read { .. } => {
-                        unreachable!("a read is not replicated, so it cannot be answered early")
+                    Op::Delete { .. } => Completion::Ok(Reply::Delete),
+                    other => {
+                        unreachable!("a {} is not replicated, so it cannot be answered early", other.kind())
                     }
                 },
                 Answer::Rejected(reason) => Completion::Fail { reason: format!("{reason:?}") },
@@ -128,7 +133,7 @@ impl Client {
             let reason = if node_crashed { "connection reset" } else { "timeout" }.to_owned();
             let completion = match open.op {
                 Op::Read { .. } => Completion::Fail { reason },
-                Op::Write { .. } | Op::Cas { .. } => Completion::Info { reason },
+                _ => Completion::Info { reason },
             };
             self.complete(&open.op, &completion, tick, scribe);
         }
@@ -160,7 +165,8 @@ pub(super) fn history_node(node: u64) -> NodeId {
     NodeId(u16::try_from(node).expect("a simulated cluster is small"))
 }
 
-fn transaction(op: &Op) -> Txn {
+/// What raft-kv is asked; `None` if it has nothing like it.
+fn transaction(op: &Op) -> Option<Txn> {
     let put = |key: &str, value: Value| kv::Op::Put {
         key: key.into(),
         value: value.to_string().into_bytes(),
@@ -168,7 +174,7 @@ fn transaction(op: &Op) -> Txn {
     };
     let range =
         |key: &str| kv::Op::Range { keys: KeyRange::one(key), limit: 0, keys_only: false, count_only: false };
-    match op {
+    Some(match op {
         Op::Read { key } => Txn::only(range(key)),
         Op::Write { key, value } => Txn::only(put(key, *value)),
         Op::Cas { key, from, to } => Txn {
@@ -180,7 +186,15 @@ fn transaction(op: &Op) -> Txn {
             success: vec![put(key, *to)],
             failure: vec![range(key)],
         },
-    }
+        Op::Delete { key } => Txn::only(kv::Op::DeleteRange { keys: KeyRange::one(key.as_str()), prev_kv: false }),
+        Op::Append { .. }
+        | Op::Add { .. }
+        | Op::Enqueue { .. }
+        | Op::Dequeue { .. }
+        | Op::Acquire { .. }
+        | Op::Release { .. }
+        | Op::Txn { .. } => return None,
+    })
 }
 
 fn reply(op: &Op, outcome: &Outcome) -> Reply {
@@ -193,6 +207,8 @@ fn reply(op: &Op, outcome: &Outcome) -> Reply {
         Op::Write { .. } => Reply::Write,
         Op::Cas { .. } if outcome.succeeded => Reply::Swapped,
         Op::Cas { .. } => Reply::NotSwapped { seen: value() },
+        Op::Delete { .. } => Reply::Delete,
+        other => unreachable!("raft-kv was not asked for a {}", other.kind()),
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use checkers::Expectations;
+use checkers::{Consistency, Expectations};
 use checkers::history::{Event, Evidence, FaultPhase, Header, NodeId, OpKind, Outcome, Phase, Receipt};
 use cluster_under_test::raft::{self, Input};
 use cluster_under_test::rules::Rules;
@@ -193,6 +193,8 @@ impl World {
             faults: Vec::new(),
             recovery_limit_ms: RECOVERY_TICKS * TICK_NS / 1_000_000,
             complete: true,
+            consistency: Consistency::default(),
+            unavailable_max_ms: None,
         };
         let traces = self.nodes.into_iter().map(|node| (history_node(node.id()), node.trace())).collect();
         Recording { history: self.scribe.text, traces, expectations }

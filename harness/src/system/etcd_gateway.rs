@@ -56,7 +56,9 @@ impl EtcdGateway {
     }
 
     async fn perform(&mut self, op: &Op) -> Completion {
-        let (path, body) = request(op);
+        let Some((path, body)) = request(op) else {
+            return Completion::Fail { reason: format!("the key-value gateway has no {}", op.kind()) };
+        };
         let deadline = Instant::now() + self.timeout;
         let answer = self.post(path, &body, deadline).await;
         if answer.is_err() {
@@ -142,14 +144,15 @@ async fn connect(address: SocketAddr) -> Result<SendRequest<Full<Bytes>>, String
 fn lost(op: &Op, reason: String) -> Completion {
     match op {
         Op::Read { .. } => Completion::Fail { reason },
-        Op::Write { .. } | Op::Cas { .. } => Completion::Info { reason },
+        _ => Completion::Info { reason },
     }
 }
 
-fn request(op: &Op) -> (&'static str, Json) {
+/// The path and the body; `None` if the gateway has nothing like it.
+fn request(op: &Op) -> Option<(&'static str, Json)> {
     let encode = |text: &str| BASE64.encode(text);
     let number = |value: Value| BASE64.encode(value.to_string());
-    match op {
+    Some(match op {
         Op::Read { key } => ("/v3/kv/range", json!({ "key": encode(key) })),
         Op::Write { key, value } => ("/v3/kv/put", json!({ "key": encode(key), "value": number(*value) })),
         Op::Cas { key, from, to } => {
@@ -161,7 +164,15 @@ fn request(op: &Op) -> (&'static str, Json) {
             });
             ("/v3/kv/txn", body)
         }
-    }
+        Op::Delete { key } => ("/v3/kv/deleterange", json!({ "key": encode(key) })),
+        Op::Append { .. }
+        | Op::Add { .. }
+        | Op::Enqueue { .. }
+        | Op::Dequeue { .. }
+        | Op::Acquire { .. }
+        | Op::Release { .. }
+        | Op::Txn { .. } => return None,
+    })
 }
 
 /// Reads an answer; `None` if it is not one to this operation.
@@ -174,6 +185,14 @@ fn reply(op: &Op, body: &Json) -> Option<Reply> {
         Op::Cas { .. } => {
             Some(Reply::NotSwapped { seen: value(body["responses"].get(0)?.get("response_range")?)? })
         }
+        Op::Delete { .. } => Some(Reply::Delete),
+        Op::Append { .. }
+        | Op::Add { .. }
+        | Op::Enqueue { .. }
+        | Op::Dequeue { .. }
+        | Op::Acquire { .. }
+        | Op::Release { .. }
+        | Op::Txn { .. } => None,
     }
 }
 

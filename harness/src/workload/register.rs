@@ -148,6 +148,7 @@ mod tests {
                 Op::Read { key } => (key, None, Completion::Ok(Reply::Read { value: None })),
                 Op::Write { key, value } => (key, Some(*value), Completion::Ok(Reply::Write)),
                 Op::Cas { key, to, .. } => (key, Some(*to), Completion::Ok(Reply::Swapped)),
+                other => unreachable!("the workload asks for no {}", other.kind()),
             };
             *per_key.entry(key.clone()).or_default() += 1;
             if let Some(value) = written {

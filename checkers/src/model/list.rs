@@ -1,0 +1,56 @@
+//! A list that grows at its end and is read as a whole.
+
+use stateright::semantics::SequentialSpec;
+
+use super::{Model, ObjectModel, foreign};
+use crate::history::{Op, Operation, Reply, Value};
+
+/// One list.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct List {
+    /// Its elements, the oldest first.
+    pub elements: Vec<Value>,
+}
+
+impl SequentialSpec for List {
+    type Op = Op;
+    type Ret = Reply;
+
+    fn invoke(&mut self, op: &Op) -> Reply {
+        match op {
+            Op::Append { value, .. } => {
+                self.elements.push(*value);
+                Reply::Append
+            }
+            Op::Read { .. } => Reply::ReadList { values: self.elements.clone() },
+            other => foreign(other, "list"),
+        }
+    }
+
+    fn is_valid_step(&mut self, op: &Op, ret: &Reply) -> bool {
+        // Without a copy of the list: this is the search's innermost step.
+        match (op, ret) {
+            (Op::Read { .. }, Reply::ReadList { values }) => *values == self.elements,
+            (op, ret) => self.invoke(op) == *ret,
+        }
+    }
+}
+
+impl Model for List {
+    fn is_pure(op: &Op, _ret: Option<&Reply>) -> bool {
+        matches!(op, Op::Read { .. })
+    }
+
+    fn explain(&self, _op: &Op, ret: &Reply) -> String {
+        match ret {
+            Reply::ReadList { values } => format!("it saw {values:?} while the list is {:?}", self.elements),
+            _ => "its reply does not fit it".to_owned(),
+        }
+    }
+}
+
+impl ObjectModel for List {
+    fn op(operation: &Operation) -> Op {
+        operation.op.clone()
+    }
+}
