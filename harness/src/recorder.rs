@@ -15,6 +15,7 @@ use checkers::history::{
     Completion, Event, FaultPhase, Header, NodeId, Op, Outcome, Phase, ProcessId, Receipt, Time, write_line,
 };
 
+use checkers::linearizable::{StreamChecker, Violation};
 use nemesis::faults::heal::FINAL_HEAL;
 
 use crate::clock::Clock;
@@ -25,13 +26,22 @@ use crate::stop::Stop;
 pub struct Recorder {
     clock: Clock,
     path: PathBuf,
-    file: Mutex<File>,
+    pen: Mutex<Pen>,
     next_process: AtomicU32,
     counts: Counts,
     in_force: Mutex<Vec<(String, Vec<NodeId>)>>,
     /// The first line that could not be written. The run ends: what is not recorded cannot be judged.
     trouble: Mutex<Option<Error>>,
     stop: Stop,
+}
+
+/// Where events go, in one order.
+struct Pen {
+    file: File,
+    /// Judges operations as they are recorded, if somebody wants to know at once.
+    live: Option<StreamChecker>,
+    /// The first violation that it found.
+    violation: Option<Violation>,
 }
 
 /// What has been recorded so far, for the progress line.
@@ -58,13 +68,23 @@ impl Recorder {
         Ok(Self {
             clock,
             path: path.to_owned(),
-            file: Mutex::new(file),
+            pen: Mutex::new(Pen { file, live: None, violation: None }),
             next_process: AtomicU32::new(0),
             counts: Counts::default(),
             in_force: Mutex::default(),
             trouble: Mutex::new(None),
             stop,
         })
+    }
+
+    /// Judges operations as they are recorded, and asks the run to stop at the event that makes a violation certain.
+    pub fn judge_live(&self) {
+        self.pen.lock().expect("nobody panics while recording").live = Some(StreamChecker::new());
+    }
+
+    /// The violation that ended the run, if one did.
+    pub fn violation(&self) -> Option<Violation> {
+        self.pen.lock().expect("nobody panics while recording").violation.clone()
     }
 
     /// A process number that was never used.
@@ -136,20 +156,27 @@ impl Recorder {
         if let Some(error) = self.trouble.into_inner().expect("nobody panics while recording") {
             return Err(error);
         }
-        let file = self.file.into_inner().expect("nobody panics while recording");
-        file.sync_all().map_err(|error| Error::io("write the history", &self.path, &error))
+        let pen = self.pen.into_inner().expect("nobody panics while recording");
+        pen.file.sync_all().map_err(|error| Error::io("write the history", &self.path, &error))
     }
 
     fn record(&self, event: impl FnOnce(Time) -> Event) {
-        let mut file = self.file.lock().expect("nobody panics while recording");
+        let mut pen = self.pen.lock().expect("nobody panics while recording");
         // After half a line, another one would make it a damaged line in the middle, which nobody can read past.
         if self.trouble.lock().expect("nobody panics while recording").is_some() {
             return;
         }
-        let line = write_line(&event(self.clock.now())) + "\n";
-        if let Err(error) = file.write_all(line.as_bytes()) {
+        let event = event(self.clock.now());
+        let line = write_line(&event) + "\n";
+        if let Err(error) = pen.file.write_all(line.as_bytes()) {
             let mut trouble = self.trouble.lock().expect("nobody panics while recording");
             trouble.get_or_insert_with(|| Error::io("write the history", &self.path, &error));
+            self.stop.request();
+        }
+        if let Some(violation) = pen.live.as_mut().and_then(|live| live.on_event(&event)) {
+            // The first one ends the run; what comes while it ends is judged from the history with everything else.
+            pen.live = None;
+            pen.violation = Some(violation);
             self.stop.request();
         }
     }

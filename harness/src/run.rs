@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use checkers::history::{Header, Op};
+use checkers::{Consistency, Verdict};
 use nemesis::net::{Network, NetworkOptions, Sandbox};
 use tokio::time::{Instant, sleep};
 
@@ -18,7 +19,6 @@ use crate::recorder::Recorder;
 use crate::report::Progress;
 use crate::run_dir::RunDir;
 use crate::stop::Stop;
-use checkers::Verdict;
 
 /// A cluster that serves on no node after this time never will.
 const BOOT_LIMIT: Duration = Duration::from_secs(30);
@@ -27,12 +27,21 @@ const OBSERVER_LIMIT: Duration = Duration::from_secs(2);
 /// Time between two questions whether it serves.
 const BOOT_PERIOD: Duration = Duration::from_millis(25);
 
+/// What the caller wishes besides the plan; it changes nothing that is asked of the cluster.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Keep the packets of a valid run too.
+    pub keep_pcap: bool,
+    /// Go on after a violation is certain, instead of ending the run there.
+    pub keep_going: bool,
+}
+
 /// Runs a plan in a sandbox and judges it. Also on Ctrl-C, what was recorded is judged.
 pub async fn run(
     plan: &Plan,
     run: &RunDir,
     sandbox: &Sandbox,
-    keep_pcap: bool,
+    options: Options,
     progress: &Progress,
     stop: &Stop,
 ) -> Result<Judgement> {
@@ -46,6 +55,9 @@ pub async fn run(
     };
     let recorder = Arc::new(Recorder::create(&run.history(), clock, &header, stop.clone())?);
     let cluster = boot(plan, run, network, progress, stop).await?;
+    if !options.keep_going && plan.expectations.consistency == Consistency::Linearizable {
+        recorder.judge_live();
+    }
 
     let supervisor = cluster.supervise(Arc::clone(&recorder))?;
     let driven = drive::drive(plan, &cluster, &recorder, progress, stop).await;
@@ -58,6 +70,9 @@ pub async fn run(
     drop(cluster);
     progress.clear();
     driven?;
+    if let Some(violation) = recorder.violation() {
+        progress.phase("stop", &format!("the run ends early: {violation}"));
+    }
     if !switched {
         return Err(Error::harness(
             "the switch ended by itself: every link was cut, and the run is worth nothing",
@@ -69,7 +84,7 @@ pub async fn run(
     progress.phase("check", "reading the run back");
     let judgement = judge_run(run)?;
     if judgement.verdict == Verdict::Valid {
-        forget(run, plan, keep_pcap)?;
+        forget(run, plan, options.keep_pcap)?;
     }
     Ok(judgement)
 }

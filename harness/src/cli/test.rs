@@ -14,7 +14,7 @@ use crate::config::RunConfig;
 use crate::error::{Error, Result};
 use crate::plan::{Plan, plan};
 use crate::report::{self, Progress};
-use crate::run;
+use crate::run::{self, Options};
 use crate::run_dir::{Purpose, RunDir};
 use crate::stop::Stop;
 
@@ -46,6 +46,9 @@ pub(super) struct Args {
     /// The source of all chance; the same seed gives the same plan
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+    /// Go on after a violation is certain, instead of ending the run there
+    #[arg(long)]
+    keep_going: bool,
     /// Keep the packets of a valid run too
     #[arg(long)]
     pcap: bool,
@@ -90,7 +93,8 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let judgement = runtime.block_on(async {
         let stop = Stop::default();
         stop.on_signals().map_err(|error| Error::harness(format!("failed to watch for signals: {error}")))?;
-        run::run(&plan, &directory, &sandbox, args.pcap, &progress, &stop).await
+        let options = Options { keep_pcap: args.pcap, keep_going: args.keep_going };
+        run::run(&plan, &directory, &sandbox, options, &progress, &stop).await
     })?;
 
     let shown = super::typed(directory.path());
