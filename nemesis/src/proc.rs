@@ -2,9 +2,14 @@
 //!
 //! It shares nothing with the code that sends signals, so a signal that was not sent, not delivered or ignored
 //! shows here.
+//!
+//! Pids are those of this process's own pid namespace. Where the sandbox could not mount a `/proc` of its own and
+//! goes on with the outer one, the same process has another number there, and the same number is another process;
+//! so each pid is translated by way of a pidfd first.
 
 use std::fs;
 use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::unistd::Pid;
@@ -47,7 +52,10 @@ pub fn stat_path(pid: Pid) -> PathBuf {
 ///
 /// `/proc` cannot be read, or its line is not as the kernel documents it.
 pub fn stat(pid: Pid) -> io::Result<Option<Stat>> {
-    read(&stat_path(pid))
+    match in_proc(pid)? {
+        Some(number) => read(&stat_path(number)),
+        None => Ok(None),
+    }
 }
 
 /// Every thread of the process, empty if there is no such process.
@@ -56,7 +64,8 @@ pub fn stat(pid: Pid) -> io::Result<Option<Stat>> {
 ///
 /// As for [`stat`].
 pub fn threads(pid: Pid) -> io::Result<Vec<Stat>> {
-    let directory = PathBuf::from(format!("/proc/{pid}/task"));
+    let Some(number) = in_proc(pid)? else { return Ok(Vec::new()) };
+    let directory = PathBuf::from(format!("/proc/{number}/task"));
     let entries = match fs::read_dir(&directory) {
         Ok(entries) => entries,
         Err(error) if is_gone(&error) => return Ok(Vec::new()),
@@ -72,6 +81,25 @@ pub fn threads(pid: Pid) -> io::Result<Vec<Stat>> {
         }
     }
     Ok(threads)
+}
+
+/// The number of the process in the mounted `/proc`, `None` if there is no such process.
+fn in_proc(pid: Pid) -> io::Result<Option<Pid>> {
+    // SAFETY: the call takes two integers and touches no memory of ours.
+    let opened = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) };
+    if opened < 0 {
+        let error = io::Error::last_os_error();
+        return if is_gone(&error) { Ok(None) } else { Err(error) };
+    }
+    let number = i32::try_from(opened).expect("descriptors fit an i32");
+    // SAFETY: the kernel has just given us this descriptor, and nobody else knows it.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(number) };
+    let path = PathBuf::from(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()));
+    let text = fs::read_to_string(&path).map_err(|error| within(&path, &error))?;
+    let field = text.lines().find_map(|line| line.strip_prefix("Pid:")).map(str::trim);
+    // -1 once it is reaped, 0 if that `/proc` cannot see it at all.
+    let seen = field.and_then(|field| field.parse::<i32>().ok()).filter(|&seen| seen > 0);
+    Ok(seen.map(Pid::from_raw))
 }
 
 fn read(path: &Path) -> io::Result<Option<Stat>> {
