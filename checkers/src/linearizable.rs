@@ -6,10 +6,17 @@
 //! that cannot be trusted must not look like one that can.
 
 mod call;
+mod dense;
+mod depth_first;
 mod explain;
+#[cfg(test)]
+mod fuzz;
 mod hash;
 mod judge;
+mod layer;
+mod reductions;
 mod search;
+mod sets;
 mod shrink;
 pub mod stream;
 mod zones;
@@ -20,7 +27,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub use call::{Call, replay};
 pub use judge::{Judgement, judge};
-pub use search::{Outcome, Reductions, Searched, drop_unobservable, search};
+pub use reductions::{REDUCTIONS, Reduction, Reductions};
+pub use search::{Engine, Outcome, Searched, search, search_by};
 pub use shrink::shrink;
 pub use stream::{Stream, StreamChecker, Violation};
 pub use zones::{Zones, zones};

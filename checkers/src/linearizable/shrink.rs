@@ -6,7 +6,9 @@
 use std::collections::HashSet;
 
 use super::call::Call;
-use super::search::{Outcome, Reductions, drop_unobservable, search};
+use super::reductions::Reductions;
+use super::search::{Outcome, Searched, search};
+use super::zones::{Zones, zones};
 use crate::finding::Budget;
 use crate::model::{Held, Model, RegisterView};
 
@@ -16,11 +18,21 @@ use crate::model::{Held, Model, RegisterView};
 /// is used up the core is larger than it could be, and just as valid.
 pub fn shrink<M: Model>(initial: &M, calls: &[Call<M>], budget: Budget) -> Vec<Call<M>> {
     let mut probe = Probe { initial, budget, left: budget.configurations };
-    let mut core = shortest_prefix(&mut probe, calls);
+    let core = shortest_prefix(&mut probe, calls);
+    drop_all_units(&mut probe, core)
+}
+
+/// As [`shrink`], of calls that end with the first return that no order explains.
+pub(super) fn shrink_prefix<M: Model>(initial: &M, calls: Vec<Call<M>>, budget: Budget) -> Vec<Call<M>> {
+    let mut probe = Probe { initial, budget, left: budget.configurations };
+    drop_all_units(&mut probe, calls)
+}
+
+fn drop_all_units<M: Model>(probe: &mut Probe<'_, M>, mut core: Vec<Call<M>>) -> Vec<Call<M>> {
     let mut size = core.len().div_ceil(2).max(1);
     loop {
         let before = core.len();
-        core = drop_units(&mut probe, core, size);
+        core = drop_units(probe, core, size);
         // Large bites first; then single ones until none succeeds, since one may make room for another.
         if size > 1 {
             size = size.div_ceil(2);
@@ -37,16 +49,25 @@ struct Probe<'a, M> {
 }
 
 impl<M: Model> Probe<'_, M> {
-    /// The calls that matter, if they are surely not linearizable.
-    fn still_illegal(&mut self, mut calls: Vec<Call<M>>) -> Option<Vec<Call<M>>> {
-        drop_unobservable(&mut calls);
-        let budget = Budget { configurations: self.left, ..self.budget };
-        let searched = search(self.initial, &calls, budget, Reductions::All);
-        self.left -= searched.configurations;
+    /// The calls, if they are surely not linearizable.
+    fn still_illegal(&mut self, calls: Vec<Call<M>>) -> Option<Vec<Call<M>>> {
+        match zones(self.initial, &calls) {
+            Zones::NotLinearizable(_) => return Some(calls),
+            Zones::Linearizable(_) => return None,
+            Zones::NotApplicable => {}
+        }
+        let searched = self.search(&calls);
         match searched.outcome {
             Outcome::NotLinearizable(_) => Some(calls),
             Outcome::Linearizable(_) | Outcome::OutOfBudget(_) => None,
         }
+    }
+
+    fn search(&mut self, calls: &[Call<M>]) -> Searched {
+        let budget = Budget { configurations: self.left, ..self.budget };
+        let searched = search(self.initial, calls, budget, Reductions::ALL);
+        self.left = self.left.saturating_sub(searched.configurations);
+        searched
     }
 }
 
@@ -72,7 +93,9 @@ fn shortest_prefix<M: Model>(probe: &mut Probe<'_, M>, calls: &[Call<M>]) -> Vec
     illegal
 }
 
-fn prefix<M: Model>(calls: &[Call<M>], end: u64) -> Vec<Call<M>> {
+/// The calls invoked by `end`; those that had not returned by then count as never returned, and those of them
+/// that change nothing as never invoked.
+pub(super) fn prefix<M: Model>(calls: &[Call<M>], end: u64) -> Vec<Call<M>> {
     let mut prefix: Vec<Call<M>> = calls.iter().filter(|call| call.invoked <= end).cloned().collect();
     for call in &mut prefix {
         if call.returned.is_some_and(|returned| returned > end) {
@@ -80,6 +103,7 @@ fn prefix<M: Model>(calls: &[Call<M>], end: u64) -> Vec<Call<M>> {
             call.ret = None;
         }
     }
+    prefix.retain(|call| call.returned.is_some() || !M::is_pure(&call.op, None));
     prefix
 }
 
