@@ -5,6 +5,7 @@
 //! of the evidence are specified in `HISTORY.md`.
 
 mod availability;
+pub mod counterexample;
 mod coverage;
 mod crashes;
 mod disturbance;
@@ -15,11 +16,13 @@ mod json;
 pub mod linearizable;
 mod liveness;
 pub mod model;
+pub mod picture;
 pub mod raft;
 mod summary;
 pub mod trace;
 
 pub use availability::Availability;
+pub use counterexample::Counterexample;
 pub use coverage::Coverage;
 pub use crashes::Crashes;
 pub use evidence::{Consistency, Evidence, Expectations, ExpectedFault};

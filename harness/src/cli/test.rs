@@ -99,6 +99,9 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     } else {
         let mut text = report::outcome(&judgement);
         text.push_str(&format!("  {:<9}{} check {shown}\n", "judge", super::program()));
+        if judgement.picture.is_some() {
+            text.push_str(&format!("  {:<9}{shown}/counterexample.svg\n", "picture"));
+        }
         if judgement.verdict != Verdict::Valid {
             text.push_str(&format!("  {:<9}less {shown}/history.jsonl\n", "look"));
         }
