@@ -5,6 +5,7 @@
 //! of the evidence are specified in `HISTORY.md`.
 
 mod availability;
+mod consistency;
 pub mod counterexample;
 mod coverage;
 mod crashes;
@@ -22,6 +23,7 @@ mod summary;
 pub mod trace;
 
 pub use availability::Availability;
+pub use consistency::{Append, Sequential, Staleness};
 pub use counterexample::Counterexample;
 pub use coverage::Coverage;
 pub use crashes::Crashes;
@@ -37,6 +39,9 @@ pub use trace::Trace;
 /// Every checker, in the order shown by `harness list`.
 pub const CHECKERS: &[&dyn Checker] = &[
     &Linearizable,
+    &Sequential,
+    &Staleness,
+    &Append,
     &raft::ElectionSafety,
     &raft::LeaderAppendOnly,
     &raft::LogMatching,
