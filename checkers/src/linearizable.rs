@@ -6,6 +6,7 @@
 //! that cannot be trusted must not look like one that can.
 
 mod call;
+mod certificate;
 mod dense;
 mod depth_first;
 mod explain;
@@ -27,6 +28,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub use call::{Call, replay};
+pub use certificate::{Certificate, Refused, calls_of_key, certify};
 pub use judge::{Judgement, judge};
 pub use reductions::{REDUCTIONS, Reduction, Reductions};
 pub use search::{Engine, Outcome, Searched, search, search_by};

@@ -218,15 +218,16 @@ impl<'a> Picture<'a> {
     fn arrows(&mut self, spots: &[Spot]) {
         for arrow in arrows(&self.core.operations).into_iter().take(ARROWS_MAX) {
             let (from, to) = (spots[arrow.from], spots[arrow.to]);
-            match arrow.seen {
-                None => self.svg.arrow("before", (from.right, from.middle), (to.left, to.middle)),
-                Some(value) => {
-                    // From below the writer to below the reader, apart from the other kind.
-                    let (begin, end) = ((from.left + 8.0, from.middle + 9.0), (to.left, to.middle + 5.0));
-                    self.svg.arrow("seen", begin, end);
-                    let middle = (f64::midpoint(begin.0, end.0), f64::midpoint(begin.1, end.1) + 4.0);
-                    self.svg.text("why", middle, "middle", &format!("saw {value}"));
-                }
+            let (class, begin, end) = if arrow.before {
+                ("before", (from.right, from.middle), (to.left, to.middle))
+            } else {
+                // From below the writer: the straight way is taken by what came between.
+                ("seen", (from.left + 8.0, from.middle + BAR / 2.0), (to.left, to.middle + 4.0))
+            };
+            self.svg.arrow(class, begin, end);
+            if let Some(value) = arrow.seen {
+                let middle = (f64::midpoint(begin.0, end.0), f64::midpoint(begin.1, end.1) + 4.0);
+                self.svg.text("why", middle, "middle", &format!("saw {value}"));
             }
         }
     }
@@ -258,7 +259,7 @@ impl<'a> Picture<'a> {
         for fault in disturbances(&self.evidence.history) {
             if fault.touches(from, until) {
                 let (left, right) = self.span(fault.began, fault.ended);
-                self.svg.rect("fault", (left, top), ((right - left).max(2.0), bottom - top));
+                self.svg.shade("fault", (left, top), ((right - left).max(2.0), bottom - top));
             }
         }
         let mut moments: Vec<Time> = Vec::new();
@@ -285,7 +286,7 @@ impl<'a> Picture<'a> {
     }
 
     fn argument(&mut self, anomaly: &Anomaly) {
-        for line in anomaly.text.iter().take(LINES_MAX) {
+        for line in anomaly.text.iter().skip(1).take(LINES_MAX) {
             self.svg.text("", (16.0, self.y), "start", &clipped(line));
             self.y += 17.0;
         }

@@ -75,7 +75,9 @@ fn ended(operation: &Operation) -> Time {
 pub(super) struct Arrow {
     pub(super) from: usize,
     pub(super) to: usize,
-    /// The value seen; `None` if the first had returned before the second began.
+    /// Whether the first had returned before the second began, with nothing in between.
+    pub(super) before: bool,
+    /// The value of the first that the second saw.
     pub(super) seen: Option<u64>,
 }
 
@@ -85,12 +87,12 @@ pub(super) fn arrows(operations: &[CoreOperation]) -> Vec<Arrow> {
         matches!(a.completion, Some(Completion::Ok(_)))
             && a.completed_ns.is_some_and(|returned| returned < b.invoked_ns)
     };
-    let mut arrows = Vec::new();
+    let mut arrows: Vec<Arrow> = Vec::new();
     for (from, a) in operations.iter().enumerate() {
         for (to, b) in operations.iter().enumerate() {
             let between = |c: &CoreOperation| before(a, c) && before(c, b);
             if before(a, b) && !operations.iter().any(between) {
-                arrows.push(Arrow { from, to, seen: None });
+                arrows.push(Arrow { from, to, before: true, seen: None });
             }
         }
     }
@@ -105,7 +107,10 @@ pub(super) fn arrows(operations: &[CoreOperation]) -> Vec<Arrow> {
             && let Some(&from) = writers.get(&(operation.op.key(), value))
             && from != to
         {
-            arrows.push(Arrow { from, to, seen: Some(value) });
+            match arrows.iter_mut().find(|arrow| (arrow.from, arrow.to) == (from, to)) {
+                Some(arrow) => arrow.seen = Some(value),
+                None => arrows.push(Arrow { from, to, before: false, seen: Some(value) }),
+            }
         }
     }
     arrows

@@ -11,7 +11,8 @@ svg{--page:#fff;--ink:#1b1f24;--faint:#6a737d;--line:#d0d7de;--ok:#2da44e;--fail
 --fault:#cf222e;--lead:#0969da;--arrow:#8250df}\
 @media(prefers-color-scheme:dark){svg{--page:#0d1117;--ink:#e6edf3;--faint:#8b949e;--line:#30363d;--ok:#3fb950;\
 --fail:#f85149;--info:#d29922;--fault:#f85149;--lead:#58a6ff;--arrow:#bc8cff}}\
-text{font:12px ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',monospace;fill:#1b1f24;fill:var(--ink)}\
+text{font:12px ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',monospace;fill:#1b1f24;fill:var(--ink);\
+paint-order:stroke;stroke:#fff;stroke:var(--page);stroke-width:2.5px;stroke-opacity:.75}\
 .page{fill:#fff;fill:var(--page)}\
 .title{font-size:17px;font-weight:bold}\
 .faint{fill:#6a737d;fill:var(--faint)}\
@@ -30,20 +31,25 @@ text{font:12px ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',mon
 .seen{stroke-dasharray:5 4}\
 .why{fill:#8250df;fill:var(--arrow);font-size:11px}";
 
-/// A picture in the making.
+/// A picture in the making: what is shaded lies below, what is written above everything else.
 pub(super) struct Svg {
+    back: String,
     body: String,
+    front: String,
 }
 
 impl Svg {
     pub(super) fn new() -> Self {
-        Svg { body: String::new() }
+        Svg { back: String::new(), body: String::new(), front: String::new() }
     }
 
-    pub(super) fn rect(&mut self, class: &str, (x, y): (f64, f64), (width, height): (f64, f64)) {
-        self.shape(&format!(
-            r#"<rect class="{class}" x="{x:.1}" y="{y:.1}" width="{width:.1}" height="{height:.1}" rx="3"/>"#
-        ));
+    pub(super) fn rect(&mut self, class: &str, at: (f64, f64), size: (f64, f64)) {
+        self.body.push_str(&rect(class, at, size));
+    }
+
+    /// A rectangle behind everything else.
+    pub(super) fn shade(&mut self, class: &str, at: (f64, f64), size: (f64, f64)) {
+        self.back.push_str(&rect(class, at, size));
     }
 
     /// A rectangle that tells more when it is pointed at.
@@ -56,8 +62,9 @@ impl Svg {
 
     pub(super) fn text(&mut self, class: &str, (x, y): (f64, f64), anchor: &str, text: &str) {
         let text = escape(text);
-        self.shape(&format!(
-            r#"<text class="{class}" x="{x:.1}" y="{y:.1}" text-anchor="{anchor}" xml:space="preserve">{text}</text>"#
+        self.front.push_str(&format!(
+            r#"<text class="{class}" x="{x:.1}" y="{y:.1}" text-anchor="{anchor}" xml:space="preserve">{text}</text>
+"#
         ));
     }
 
@@ -98,10 +105,19 @@ impl Svg {
             r#"<defs><marker id="head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto"><path class="mark" d="M0 0L8 4L0 8z"/></marker></defs>"#,
         );
         text.push_str("\n<rect class=\"page\" width=\"100%\" height=\"100%\"/>\n");
-        text.push_str(&self.body);
+        for layer in [&self.back, &self.body, &self.front] {
+            text.push_str(layer);
+        }
         text.push_str("</svg>\n");
         text
     }
+}
+
+fn rect(class: &str, (x, y): (f64, f64), (width, height): (f64, f64)) -> String {
+    format!(
+        r#"<rect class="{class}" x="{x:.1}" y="{y:.1}" width="{width:.1}" height="{height:.1}" rx="3"/>
+"#
+    )
 }
 
 /// How wide a text is, nearly.
