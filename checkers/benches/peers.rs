@@ -18,7 +18,7 @@ use std::io::Read;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use rows::{CHECKERS, Cell, Measured, ROWS, Row};
+use rows::{CHECKERS, Cell, Measured, REFERENCE, ROWS, Row};
 
 #[global_allocator]
 static HEAP: heap::Counting = heap::Counting;
@@ -81,8 +81,10 @@ fn table(options: &Options) -> String {
             })
             .collect();
         table.push_str(&format!("\n| {} |", row.name));
-        for cell in &cells {
-            table.push_str(&format!(" {} |", cell.show(&cells[0])));
+        for (column, cell) in cells.iter().enumerate() {
+            // Ours is not compared with itself.
+            let reference = if column <= REFERENCE { cell } else { &cells[REFERENCE] };
+            table.push_str(&format!(" {} |", cell.show(reference)));
         }
     }
     table.push('\n');
