@@ -295,6 +295,11 @@ impl<'a> Picture<'a> {
 
     fn legend(&mut self) {
         let mut x = 16.0;
+        if self.core.operations.is_empty() {
+            self.svg.text("faint", (x, self.y), "start", "time in order, not to scale");
+            self.y += 6.0;
+            return;
+        }
         for (class, label) in
             [("ok", "ok"), ("fail", "fail: no effect"), ("info", "unknown, may take effect later")]
         {
