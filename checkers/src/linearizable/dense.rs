@@ -210,9 +210,7 @@ impl Values {
             RegisterView::Differs(held) => Act::Differs(self.id(held)),
             RegisterView::Write(value) => Act::Write(self.id(Some(value))),
             RegisterView::Clear => Act::Write(self.id(None)),
-            RegisterView::Swap { from, to } => {
-                Act::Swap { from: self.id(Some(from)), to: self.id(Some(to)) }
-            }
+            RegisterView::Swap { from, to } => Act::Swap { from: self.id(Some(from)), to: self.id(Some(to)) },
             RegisterView::Opaque => Act::Opaque,
         }
     }

@@ -207,7 +207,11 @@ fn without_reductions_the_engines_agree_with_brute_force() {
         let expected = brute_force(&Cell::default(), &calls);
         illegal += u32::from(!expected);
         for engine in ENGINES {
-            assert_eq!(judge_by(engine, &calls, Reductions::NONE), expected, "{seed}, {engine:?}: {calls:#?}");
+            assert_eq!(
+                judge_by(engine, &calls, Reductions::NONE),
+                expected,
+                "{seed}, {engine:?}: {calls:#?}"
+            );
         }
         match zones(&Cell::default(), &calls) {
             Zones::Linearizable(_) => assert!(expected, "{seed}: {calls:#?}"),
@@ -249,7 +253,8 @@ fn noticed_after(engine: Engine, reduction: Reduction) -> u64 {
         let calls = history(*seed, 12);
         judge_by(engine, &calls, broken) != judge_by(engine, &calls, Reductions::ALL)
     };
-    (0..200_000).find(disagrees).unwrap_or_else(|| panic!("{engine:?}: broken {reduction:?} goes unnoticed")) + 1
+    (0..200_000).find(disagrees).unwrap_or_else(|| panic!("{engine:?}: broken {reduction:?} goes unnoticed"))
+        + 1
 }
 
 #[test]

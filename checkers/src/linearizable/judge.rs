@@ -5,7 +5,7 @@
 use super::call::{Call, replay};
 use super::reductions::Reductions;
 use super::search::{Engine, Outcome, Searched, search, search_by};
-use super::shrink::{prefix, shrink, shrink_prefix};
+use super::shrink::{shrink, shrink_from};
 use super::zones::{Zones, zones};
 use crate::finding::Budget;
 use crate::model::Model;
@@ -35,8 +35,7 @@ pub fn judge<M: Model>(initial: &M, calls: Vec<Call<M>>, budget: Budget) -> Judg
     match zones(initial, &calls) {
         Zones::Linearizable(_) => return Judgement::Linearizable,
         Zones::NotLinearizable(core) => {
-            let mut core: Vec<Call<M>> =
-                core.into_iter().map(|position| calls[position].clone()).collect();
+            let mut core: Vec<Call<M>> = core.into_iter().map(|position| calls[position].clone()).collect();
             if core.len() <= SHRUNK_MAX {
                 core = shrink(initial, &core, budget);
                 confirm(initial, &core, budget);
@@ -52,10 +51,7 @@ pub fn judge<M: Model>(initial: &M, calls: Vec<Call<M>>, budget: Budget) -> Judg
             Judgement::Linearizable
         }
         Outcome::NotLinearizable(_) => {
-            let core = match refuted_at {
-                Some(end) => shrink_prefix(initial, prefix(&calls, end), budget),
-                None => shrink(initial, &calls, budget),
-            };
+            let core = shrink_from(initial, &calls, refuted_at, budget);
             confirm(initial, &core, budget);
             Judgement::NotLinearizable(core)
         }
@@ -69,8 +65,5 @@ pub fn judge<M: Model>(initial: &M, calls: Vec<Call<M>>, budget: Budget) -> Judg
 /// A second opinion on a core, by an engine without hashes and without reductions.
 fn confirm<M: Model>(initial: &M, core: &[Call<M>], budget: Budget) {
     let second = search_by(Engine::Sets, initial, core, budget, Reductions::NONE).outcome;
-    assert!(
-        !matches!(second, Outcome::Linearizable(_)),
-        "a search without reductions finds no order either"
-    );
+    assert!(!matches!(second, Outcome::Linearizable(_)), "a search without reductions finds no order either");
 }

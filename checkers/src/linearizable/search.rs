@@ -30,8 +30,8 @@ pub struct Searched {
     pub outcome: Outcome,
     /// The configurations tried.
     pub configurations: u64,
-    /// Where configuration sets refuted, the time of the return that no configuration survived. The calls up to
-    /// then have no order either.
+    /// Where configuration sets refuted, the time of the return that no configuration survived. No earlier prefix
+    /// is without an order. The prefix up to then need not be, since the sets look ahead at what is still owed.
     pub refuted_at: Option<u64>,
 }
 
@@ -64,9 +64,7 @@ pub fn search_by<M: Model>(
 ) -> Searched {
     let dense = Dense::new(initial, calls, reductions);
     let share = match engine {
-        Engine::Both => {
-            Budget { configurations: budget.configurations / 2, bytes: budget.bytes / 2 }
-        }
+        Engine::Both => Budget { configurations: budget.configurations / 2, bytes: budget.bytes / 2 },
         Engine::DepthFirst | Engine::Sets => budget,
     };
     let mut sets = (engine != Engine::DepthFirst).then(|| Sets::new(&dense, share, reductions));

@@ -15,9 +15,10 @@ use crate::model::Model;
 
 const NONE: u32 = u32::MAX;
 
-/// Configurations that a step may cost without being counted against the budget, so that a long and easy
-/// history is not undecided for its length alone.
-const FREE_PER_STEP: u64 = 16;
+/// Configurations that each whole [`LONG_STEPS`] steps may cost without being counted against the budget, so that a
+/// long and easy history is not undecided for its length alone.
+const FREE_CONFIGURATIONS: u64 = 2_048;
+const LONG_STEPS: u64 = 64;
 
 /// What continuing one configuration costs, in units of one event.
 const EXPANSION_COST: u64 = 8;
@@ -121,8 +122,7 @@ impl<'d, 'a, M: Model> Sets<'d, 'a, M> {
     pub(super) fn new(dense: &'d Dense<'a, M>, budget: Budget, reductions: Reductions) -> Self {
         let mut current = Layer::default();
         current.clear(0);
-        let masks =
-            Masks { ignore_pure: reductions.breaks(Reduction::Antichain), ..Masks::default() };
+        let masks = Masks { ignore_pure: reductions.breaks(Reduction::Antichain), ..Masks::default() };
         current.insert(&[head(INITIAL, NONE)], &masks);
         Sets {
             dense,
@@ -151,7 +151,7 @@ impl<'d, 'a, M: Model> Sets<'d, 'a, M> {
 
     /// Searches on for about so many events' worth of work.
     pub(super) fn run(&mut self, mut work: u64) -> Progress {
-        let allowance = self.dense.steps.len() as u64 * FREE_PER_STEP;
+        let allowance = self.dense.steps.len() as u64 / LONG_STEPS * FREE_CONFIGURATIONS;
         while work > 0 {
             if self.configurations > self.budget.configurations.saturating_add(allowance)
                 || self.bytes() > self.budget.bytes
@@ -514,8 +514,7 @@ impl<'d, 'a, M: Model> Sets<'d, 'a, M> {
                 Act::Write(value) => value == state,
                 Act::Read(_) | Act::Differs(_) | Act::Opaque => false,
             };
-            if is_idle
-                || alike && scratch.candidates[..completed].iter().any(|&slot| self.act(slot) == *act)
+            if is_idle || alike && scratch.candidates[..completed].iter().any(|&slot| self.act(slot) == *act)
             {
                 continue;
             }

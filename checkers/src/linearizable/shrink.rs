@@ -17,15 +17,19 @@ use crate::model::{Held, Model, RegisterView};
 /// `calls` must not be linearizable. The probes together cost at most about the budget of one search; when it
 /// is used up the core is larger than it could be, and just as valid.
 pub fn shrink<M: Model>(initial: &M, calls: &[Call<M>], budget: Budget) -> Vec<Call<M>> {
-    let mut probe = Probe { initial, budget, left: budget.configurations };
-    let core = shortest_prefix(&mut probe, calls);
-    drop_all_units(&mut probe, core)
+    shrink_from(initial, calls, None, budget)
 }
 
-/// As [`shrink`], of calls that end with the first return that no order explains.
-pub(super) fn shrink_prefix<M: Model>(initial: &M, calls: Vec<Call<M>>, budget: Budget) -> Vec<Call<M>> {
+/// As [`shrink`], where it is known that every prefix that ends before `earliest` has an order.
+pub(super) fn shrink_from<M: Model>(
+    initial: &M,
+    calls: &[Call<M>],
+    earliest: Option<u64>,
+    budget: Budget,
+) -> Vec<Call<M>> {
     let mut probe = Probe { initial, budget, left: budget.configurations };
-    drop_all_units(&mut probe, calls)
+    let core = shortest_prefix(&mut probe, calls, earliest);
+    drop_all_units(&mut probe, core)
 }
 
 fn drop_all_units<M: Model>(probe: &mut Probe<'_, M>, mut core: Vec<Call<M>>) -> Vec<Call<M>> {
@@ -74,8 +78,16 @@ impl<M: Model> Probe<'_, M> {
 /// The history up to the first return that no order explains.
 ///
 /// Sound: linearizability is closed under prefixes. What had not returned by then counts as never returned.
-fn shortest_prefix<M: Model>(probe: &mut Probe<'_, M>, calls: &[Call<M>]) -> Vec<Call<M>> {
-    let mut returns: Vec<u64> = calls.iter().filter_map(|call| call.returned).collect();
+fn shortest_prefix<M: Model>(
+    probe: &mut Probe<'_, M>,
+    calls: &[Call<M>],
+    earliest: Option<u64>,
+) -> Vec<Call<M>> {
+    if let Some(core) = earliest.and_then(|end| probe.still_illegal(prefix(calls, end))) {
+        return core;
+    }
+    let is_late = |returned: &u64| earliest.is_none_or(|earliest| *returned >= earliest);
+    let mut returns: Vec<u64> = calls.iter().filter_map(|call| call.returned).filter(is_late).collect();
     returns.sort_unstable();
     returns.dedup();
     let mut illegal = calls.to_vec();
@@ -95,7 +107,7 @@ fn shortest_prefix<M: Model>(probe: &mut Probe<'_, M>, calls: &[Call<M>]) -> Vec
 
 /// The calls invoked by `end`; those that had not returned by then count as never returned, and those of them
 /// that change nothing as never invoked.
-pub(super) fn prefix<M: Model>(calls: &[Call<M>], end: u64) -> Vec<Call<M>> {
+fn prefix<M: Model>(calls: &[Call<M>], end: u64) -> Vec<Call<M>> {
     let mut prefix: Vec<Call<M>> = calls.iter().filter(|call| call.invoked <= end).cloned().collect();
     for call in &mut prefix {
         if call.returned.is_some_and(|returned| returned > end) {

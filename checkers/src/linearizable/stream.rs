@@ -51,6 +51,8 @@ pub enum Problem {
     Stale(Held),
     /// An operation failed, and its value had been seen.
     Aborted(Held),
+    /// A swap found the value that it expected and yet did nothing.
+    Refused(Held),
 }
 
 impl fmt::Display for Violation {
@@ -71,6 +73,13 @@ impl fmt::Display for Violation {
                 "p{process}'s operation on {key}, which ended at {at}, fits only where {} stood, and that was overwritten before it began",
                 show(held)
             ),
+            Problem::Refused(held) => {
+                write!(
+                    f,
+                    "p{process}'s swap of {key} was refused at {at} on {}, which it expected",
+                    show(held)
+                )
+            }
             Problem::Aborted(held) => write!(
                 f,
                 "p{process} was told at {at} that it had not written {} to {key}, which somebody had read",
@@ -285,7 +294,12 @@ impl Stream {
             Completion::Info { .. } => Ok(()),
             Completion::Fail { .. } => self.withdraw(stage),
             Completion::Ok(reply) => {
-                if matches!(reply, Reply::NotSwapped { .. }) {
+                if let (Op::Cas { from, .. }, Reply::NotSwapped { seen }) = (&op, reply)
+                    && *seen == Some(*from)
+                {
+                    return Err(Problem::Refused(*seen));
+                }
+                if matches!(reply, Reply::NotSwapped { .. } | Reply::Mismatch) {
                     self.withdraw(stage)?;
                 }
                 match Register::register_view(&op, Some(reply)) {
