@@ -87,6 +87,7 @@ fn a_plan(seed: u64) -> Result<Plan, Failure> {
         concurrency: 1,
         operation_timeout_ms: 2000,
         recovery_limit_ms: 1,
+        unavailable_max_ms: None,
         settings: Settings::default(),
     };
     Ok(plan(&config, seed)?)

@@ -47,6 +47,7 @@ impl Args {
             concurrency: 1,
             operation_timeout_ms: 2000,
             recovery_limit_ms: 1,
+            unavailable_max_ms: None,
             settings: self.cluster.settings(),
         }
     }
