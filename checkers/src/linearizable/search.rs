@@ -1,7 +1,7 @@
 //! Is there an order of the calls of one object that agrees with real time and with the model?
 //!
 //! Two engines compete: depth-first search is quick to find an order where there is one, configuration sets are
-//! quick to refute where there is none. They take turns of equal work on one thread, so who wins, and what is
+//! quick to refute where there is none. They take turns, measured in work, on one thread, so who wins, and what is
 //! found, is the same on every machine. Each keeps to its half of the budget.
 
 use super::call::Call;
@@ -51,8 +51,12 @@ pub fn search<M: Model>(initial: &M, calls: &[Call<M>], budget: Budget, reductio
     search_by(Engine::Both, initial, calls, budget, reductions)
 }
 
-/// A turn, in units of one event.
-const TURN: u64 = 2_048;
+/// A turn of configuration sets, in units of one event.
+const SETS_TURN: u64 = 2_048;
+
+/// A turn of depth-first search, in entries of its list. Most histories are valid and it is soon done with those,
+/// so it gets the larger share; on the others that costs little.
+const DEPTH_FIRST_TURN: u64 = 4 * SETS_TURN;
 
 /// As [`search`], by the engine named.
 pub fn search_by<M: Model>(
@@ -73,11 +77,11 @@ pub fn search_by<M: Model>(
     let mut depth_turn = Progress::OutOfBudget;
     loop {
         if let Some(sets) = &mut sets {
-            sets_turn = sets.run(TURN);
+            sets_turn = sets.run(SETS_TURN);
         }
         if engine != Engine::Sets && !matches!(sets_turn, Progress::Found(_) | Progress::Refuted) {
             let engine = depth_first.get_or_insert_with(|| DepthFirst::new(&dense, share, reductions));
-            depth_turn = engine.run(TURN);
+            depth_turn = engine.run(DEPTH_FIRST_TURN);
         }
         let configurations = sets.as_ref().map_or(0, Sets::configurations)
             + depth_first.as_ref().map_or(0, DepthFirst::configurations);

@@ -126,6 +126,11 @@ impl StreamChecker {
         self.keys[key].on_event(event)
     }
 
+    /// How many values, blocks and open operations are remembered: what memory depends on.
+    pub fn remembered(&self) -> usize {
+        self.keys.iter().map(|stream| stream.stage_of.len() + stream.blocks.len() + stream.open.len()).sum()
+    }
+
     /// The keys that are not judged any more, in the order of their first operations; see [`Stream::is_blind`].
     pub fn blind_keys(&self) -> impl Iterator<Item = &str> {
         self.keys.iter().filter(|stream| stream.is_blind()).map(|stream| stream.key.as_str())
@@ -530,6 +535,10 @@ impl<T> Slab<T> {
         let id = u32::try_from(self.entries.len()).expect("what is open at once fits in 32 bits");
         self.entries.push(Some(entry));
         id
+    }
+
+    fn len(&self) -> usize {
+        self.entries.len() - self.free.len()
     }
 
     fn remove(&mut self, id: u32) -> T {
