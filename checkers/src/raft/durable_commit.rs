@@ -122,7 +122,7 @@ impl<'a> Disk<'a> {
                     confirmed = last_index;
                 }
                 TraceEvent::Truncate { from_index } => {
-                    confirmed = confirmed.min(from_index.saturating_sub(1))
+                    confirmed = confirmed.min(from_index.saturating_sub(1));
                 }
                 TraceEvent::Append { first_index, .. } => confirmed = confirmed.min(first_index - 1),
                 TraceEvent::Durable { index, entry_term } => {
