@@ -57,7 +57,7 @@ pub(crate) fn disturbances(history: &History) -> Vec<Disturbance> {
 
 /// A heal names the injection that it undoes by fault and nodes. One that fits none exactly ends all of the fault's.
 fn end(all: &mut [Disturbance], time: Time, fault: &str, nodes: &[NodeId]) {
-    let exact = open(all).filter(|open| open.fault == fault && open.nodes == nodes).last();
+    let exact = open(all).rfind(|open| open.fault == fault && open.nodes == nodes);
     if let Some(disturbance) = exact {
         disturbance.ended = Some(time);
         return;

@@ -8,6 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::counterexample::Counterexample;
 use crate::evidence::Evidence;
 
 /// The version of `findings.json`.
@@ -119,15 +120,35 @@ pub fn verdict(findings: &[Finding]) -> Verdict {
     findings.iter().map(|finding| finding.verdict).max().unwrap_or(Verdict::Unknown)
 }
 
-/// The text of `findings.json`.
-pub fn to_json(findings: &[Finding]) -> String {
+/// The text of `findings.json`: the findings, and beside each anomaly its core.
+pub fn to_json(findings: &[Finding], evidence: &Evidence) -> String {
     #[derive(Serialize)]
     struct File<'a> {
         format: u32,
         verdict: Verdict,
-        findings: &'a [Finding],
+        findings: Vec<Shown<'a>>,
     }
-    let file = File { format: FORMAT, verdict: verdict(findings), findings };
+    #[derive(Serialize)]
+    struct Shown<'a> {
+        checker: &'a str,
+        verdict: Verdict,
+        summary: &'a str,
+        anomalies: Vec<Proven<'a>>,
+        checked: &'a BTreeMap<String, u64>,
+    }
+    #[derive(Serialize)]
+    struct Proven<'a> {
+        #[serde(flatten)]
+        anomaly: &'a Anomaly,
+        core: Counterexample,
+    }
+    let mut shown = Vec::new();
+    for Finding { checker, verdict, summary, anomalies, checked } in findings {
+        let proven = |anomaly| Proven { anomaly, core: Counterexample::of(evidence, anomaly) };
+        let anomalies = anomalies.iter().map(proven).collect();
+        shown.push(Shown { checker, verdict: *verdict, summary, anomalies, checked });
+    }
+    let file = File { format: FORMAT, verdict: verdict(findings), findings: shown };
     let mut text = serde_json::to_string_pretty(&file).expect("findings have string keys only");
     text.push('\n');
     text

@@ -5,6 +5,8 @@
 //! of the evidence are specified in `HISTORY.md`.
 
 mod availability;
+mod consistency;
+pub mod counterexample;
 mod coverage;
 mod crashes;
 mod disturbance;
@@ -15,11 +17,14 @@ mod json;
 pub mod linearizable;
 mod liveness;
 pub mod model;
+pub mod picture;
 pub mod raft;
 mod summary;
 pub mod trace;
 
 pub use availability::Availability;
+pub use consistency::{Append, Sequential, Staleness};
+pub use counterexample::Counterexample;
 pub use coverage::Coverage;
 pub use crashes::Crashes;
 pub use evidence::{Consistency, Evidence, Expectations, ExpectedFault};
@@ -34,6 +39,9 @@ pub use trace::Trace;
 /// Every checker, in the order shown by `harness list`.
 pub const CHECKERS: &[&dyn Checker] = &[
     &Linearizable,
+    &Sequential,
+    &Staleness,
+    &Append,
     &raft::ElectionSafety,
     &raft::LeaderAppendOnly,
     &raft::LogMatching,

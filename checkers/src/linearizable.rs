@@ -6,10 +6,19 @@
 //! that cannot be trusted must not look like one that can.
 
 mod call;
+mod certificate;
+mod dense;
+mod depth_first;
 mod explain;
+#[cfg(test)]
+mod fuzz;
 mod hash;
 mod judge;
+mod layer;
+mod objects;
+mod reductions;
 mod search;
+mod sets;
 mod shrink;
 pub mod stream;
 mod zones;
@@ -19,18 +28,20 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub use call::{Call, replay};
+pub use certificate::{Certificate, Refused, calls_of_key, certify};
 pub use judge::{Judgement, judge};
-pub use search::{Outcome, Reductions, Searched, drop_unobservable, search};
+pub use reductions::{REDUCTIONS, Reduction, Reductions};
+pub use search::{Engine, Outcome, Searched, search, search_by};
 pub use shrink::shrink;
 pub use stream::{Stream, StreamChecker, Violation};
 pub use zones::{Zones, zones};
 
-use crate::evidence::Evidence;
+use crate::evidence::{Consistency, Evidence};
 use crate::finding::{ANOMALIES_MAX, Anomaly, Budget, Checker, Finding, Verdict, count, seconds};
 use crate::history::{History, Operation};
-use crate::model::Register;
+use crate::model::{Counter, List, Lock, Object, Queue, Register, Set};
 
-/// The checker over the register model.
+/// The checker; the workload tells which model the keys follow.
 pub struct Linearizable;
 
 impl Checker for Linearizable {
@@ -39,11 +50,32 @@ impl Checker for Linearizable {
     }
 
     fn about(&self) -> &'static str {
-        "each key behaves like one register on which operations happen one at a time, in real-time order"
+        "each key behaves like one object on which operations happen one at a time, in real-time order"
+    }
+
+    /// Not asked where the system promises less, nor of transactions, which are no operations of one key.
+    fn applies(&self, evidence: &Evidence) -> bool {
+        let operations = evidence.history.operations();
+        evidence.expectations.consistency == Consistency::Linearizable
+            && (operations.is_empty() || operations.iter().any(|operation| operation.op.key().is_some()))
     }
 
     fn check(&self, evidence: &Evidence, budget: Budget) -> Finding {
         let history = &evidence.history;
+        let object = Object::of(history);
+        if let Some(misfit) = object.misfit(history) {
+            let line = history.locate(misfit.invoke_event);
+            let summary = format!("{line}: a {} knows no such {}", object.name(), misfit.op.kind());
+            return Finding::new(self, Verdict::Unknown, summary);
+        }
+        let judge_key = match object {
+            Object::Register => judge_key,
+            Object::List => objects::judge_key::<List>,
+            Object::Set => objects::judge_key::<Set>,
+            Object::Counter => objects::judge_key::<Counter>,
+            Object::Queue => objects::judge_key::<Queue>,
+            Object::Lock => objects::judge_key::<Lock>,
+        };
         let mut keys: BTreeMap<&str, Vec<&Operation>> = BTreeMap::new();
         for operation in history.operations() {
             if let Some(key) = operation.op.key() {

@@ -59,7 +59,7 @@ fn agrees_with_brute_force(shape: Shape) {
         let calls = calls(history);
         let expected = brute_force(&Register::default(), &calls);
         assert_eq!(is_linearizable(&calls), expected, "{calls:#?}");
-        let plain = search(&Register::default(), &calls, Budget::default(), Reductions::None).outcome;
+        let plain = search(&Register::default(), &calls, Budget::default(), Reductions::NONE).outcome;
         assert_eq!(matches!(plain, Outcome::Linearizable(_)), expected, "without reductions: {calls:#?}");
         illegal.set(illegal.get() + u32::from(!expected));
     });

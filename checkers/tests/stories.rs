@@ -4,6 +4,90 @@ mod story;
 
 use story::check;
 
+mod append {
+    use super::check;
+
+    #[test]
+    fn aborted_read() {
+        check("append/aborted_read.txt");
+    }
+
+    #[test]
+    fn all_in_order() {
+        check("append/all_in_order.txt");
+    }
+
+    #[test]
+    fn circular_flow() {
+        check("append/circular_flow.txt");
+    }
+
+    #[test]
+    fn duplicate_element() {
+        check("append/duplicate_element.txt");
+    }
+
+    #[test]
+    fn incompatible_order() {
+        check("append/incompatible_order.txt");
+    }
+
+    #[test]
+    fn intermediate_read() {
+        check("append/intermediate_read.txt");
+    }
+
+    #[test]
+    fn internal_inconsistency() {
+        check("append/internal_inconsistency.txt");
+    }
+
+    #[test]
+    fn long_cycle() {
+        check("append/long_cycle.txt");
+    }
+
+    #[test]
+    fn own_append_missed() {
+        check("append/own_append_missed.txt");
+    }
+
+    #[test]
+    fn read_skew() {
+        check("append/read_skew.txt");
+    }
+
+    #[test]
+    fn repeated_elements() {
+        check("append/repeated_elements.txt");
+    }
+
+    #[test]
+    fn stale_but_sequential() {
+        check("append/stale_but_sequential.txt");
+    }
+
+    #[test]
+    fn stale_transaction() {
+        check("append/stale_transaction.txt");
+    }
+
+    #[test]
+    fn value_from_nowhere() {
+        check("append/value_from_nowhere.txt");
+    }
+
+    #[test]
+    fn write_cycle() {
+        check("append/write_cycle.txt");
+    }
+
+    #[test]
+    fn write_skew() {
+        check("append/write_skew.txt");
+    }
+}
+
 mod linearizable {
     use super::check;
 
@@ -497,5 +581,118 @@ mod availability {
     #[test]
     fn told_without_a_bound() {
         check("availability/told_without_a_bound.txt");
+    }
+}
+
+mod sequential {
+    use super::check;
+
+    #[test]
+    fn keys_contradict() {
+        check("sequential/keys_contradict.txt");
+    }
+
+    #[test]
+    fn lost_update() {
+        check("sequential/lost_update.txt");
+    }
+
+    #[test]
+    fn nothing_shown() {
+        check("sequential/nothing_shown.txt");
+    }
+
+    #[test]
+    fn out_of_budget() {
+        check("sequential/out_of_budget.txt");
+    }
+
+    #[test]
+    fn own_write_missed() {
+        check("sequential/own_write_missed.txt");
+    }
+
+    #[test]
+    fn queue_out_of_order() {
+        check("sequential/queue_out_of_order.txt");
+    }
+
+    #[test]
+    fn read_goes_back() {
+        check("sequential/read_goes_back.txt");
+    }
+
+    #[test]
+    fn repeated_values() {
+        check("sequential/repeated_values.txt");
+    }
+
+    #[test]
+    fn stale_read() {
+        check("sequential/stale_read.txt");
+    }
+
+    #[test]
+    fn swapped_value_returns() {
+        check("sequential/swapped_value_returns.txt");
+    }
+
+    #[test]
+    fn value_from_nowhere() {
+        check("sequential/value_from_nowhere.txt");
+    }
+
+    #[test]
+    fn wrong_object() {
+        check("sequential/wrong_object.txt");
+    }
+}
+
+mod staleness {
+    use super::check;
+
+    #[test]
+    fn lost_update() {
+        check("staleness/lost_update.txt");
+    }
+
+    #[test]
+    fn nil_too_old() {
+        check("staleness/nil_too_old.txt");
+    }
+
+    #[test]
+    fn read_before_its_write() {
+        check("staleness/read_before_its_write.txt");
+    }
+
+    #[test]
+    fn repeated_values() {
+        check("staleness/repeated_values.txt");
+    }
+
+    #[test]
+    fn replaced_by_cas() {
+        check("staleness/replaced_by_cas.txt");
+    }
+
+    #[test]
+    fn shown_by_a_read() {
+        check("staleness/shown_by_a_read.txt");
+    }
+
+    #[test]
+    fn too_old() {
+        check("staleness/too_old.txt");
+    }
+
+    #[test]
+    fn value_from_nowhere() {
+        check("staleness/value_from_nowhere.txt");
+    }
+
+    #[test]
+    fn within_bound() {
+        check("staleness/within_bound.txt");
     }
 }

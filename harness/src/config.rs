@@ -82,6 +82,8 @@ pub struct RunConfig {
     pub operation_timeout_ms: u64,
     /// How long the healed cluster may take until it serves on every node.
     pub recovery_limit_ms: u64,
+    /// The longest time for which a node may leave a kind of operation unserved while a majority is up and connected.
+    pub unavailable_max_ms: Option<u64>,
     /// How the nodes are set.
     pub settings: Settings,
 }
@@ -110,6 +112,7 @@ impl RunConfig {
             concurrency: 1,
             operation_timeout_ms: 2000,
             recovery_limit_ms: 1,
+            unavailable_max_ms: None,
             settings,
         }
     }
@@ -149,6 +152,7 @@ mod tests {
             concurrency: 10,
             operation_timeout_ms: 2000,
             recovery_limit_ms: 20_000,
+            unavailable_max_ms: None,
             settings: Settings::default(),
         }
     }

@@ -4,12 +4,13 @@
 //! `harness check` on it finds the same, byte for byte.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use checkers::history::NodeId;
 use checkers::{
     Budget, CHECKERS, Checker, Evidence, Expectations, Finding, History, Malformed, Summary, Trace, Verdict,
-    Warning,
+    Warning, picture,
 };
 
 use crate::error::{Error, Result};
@@ -25,9 +26,11 @@ pub struct Judgement {
     pub summary: Summary,
     /// What was odd about the files, and did not keep them from being judged.
     pub warnings: Vec<Warning>,
+    /// The counterexample as an SVG timeline, if there is one to be drawn.
+    pub picture: Option<String>,
 }
 
-/// Judges a run directory and writes `findings.json`.
+/// Judges a run directory and writes `findings.json`, and `counterexample.svg` if something was found.
 ///
 /// # Errors
 ///
@@ -42,33 +45,60 @@ pub fn judge_run(run: &RunDir) -> Result<Judgement> {
             warnings.extend(odd);
         }
     }
-    let judgement = judge(CHECKERS, &Evidence { history, traces, expectations: plan.expectations }, warnings);
-    // Beside and renamed: whoever reads the findings sees old or new ones, never half of them.
-    let beside = run.path().join(".findings.json.new");
-    fs::write(&beside, checkers::finding::to_json(&judgement.findings))
-        .and_then(|()| fs::rename(&beside, run.findings()))
-        .map_err(|error| Error::io("write", &run.findings(), &error))?;
+    let evidence = Evidence { history, traces, expectations: plan.expectations };
+    let judgement = judge(CHECKERS, &evidence, warnings);
+    let findings = checkers::finding::to_json(&judgement.findings, &evidence);
+    replace(&run.findings(), Some(&findings))?;
+    replace(&run.picture(), judgement.picture.as_deref())?;
     Ok(judgement)
 }
 
-/// Judges a history that stands alone: without a plan nothing is expected of it, without traces only what clients
+/// Beside and renamed: whoever reads the file sees the old or the new one, never half of it. Without a text there is no
+/// file: one of an earlier judgement would contradict the present one.
+fn replace(path: &Path, text: Option<&str>) -> Result<()> {
+    let beside = path.with_added_extension("new");
+    match text {
+        Some(text) => fs::write(&beside, text).and_then(|()| fs::rename(&beside, path)),
+        None => match fs::remove_file(path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        },
+    }
+    .map_err(|error| Error::io("write", path, &error))
+}
+
+/// Judges a history that stands alone, ours or one of those that [`History::parse_any`] tells apart: without a plan nothing is expected of it, without traces only what clients
 /// saw can be judged.
 pub fn judge_history(path: &Path) -> Result<Judgement> {
     let (history, warnings) = read_history(path, &path.display().to_string())?;
     let evidence = Evidence { history, traces: Vec::new(), expectations: Expectations::default() };
-    let of_clients =
-        CHECKERS.iter().copied().filter(|checker| checker.name() == "linearizable").collect::<Vec<_>>();
+    let of_clients = CHECKERS
+        .iter()
+        .copied()
+        .filter(|checker| matches!(checker.name(), "linearizable" | "append"))
+        .collect::<Vec<_>>();
     Ok(judge(&of_clients, &evidence, warnings))
+}
+
+/// Writes the history at `from` to `to` as Jepsen's EDN, for Knossos and Elle.
+///
+/// # Errors
+///
+/// A history that cannot be read, or a place that cannot be written to.
+pub fn export_edn(from: &Path, to: &Path) -> Result<()> {
+    let (history, _) = read_history(from, &from.display().to_string())?;
+    fs::write(to, history.to_jepsen_edn()).map_err(|error| Error::io("write", to, &error))
 }
 
 fn judge(checkers: &[&dyn Checker], evidence: &Evidence, warnings: Vec<Warning>) -> Judgement {
     let findings = checkers::check(checkers, evidence, Budget::default());
-    Judgement { verdict: checkers::verdict(&findings), summary: Summary::of(evidence), findings, warnings }
+    let (verdict, picture) = (checkers::verdict(&findings), picture::draw_first(evidence, &findings));
+    Judgement { verdict, summary: Summary::of(evidence), findings, warnings, picture }
 }
 
 fn read_history(path: &Path, name: &str) -> Result<(History, Vec<Warning>)> {
     let text = read(path)?;
-    History::parse(&text, name).map_err(|malformed| damaged(path, &malformed))
+    History::parse_any(&text, name).map_err(|malformed| damaged(path, &malformed))
 }
 
 /// `None` for a node that never wrote a trace: it was never started.

@@ -121,7 +121,7 @@ pub fn plan(config: &RunConfig, seed: u64) -> Result<Plan> {
         recovery_limit_ms: config.recovery_limit_ms,
         complete: true,
         consistency: Consistency::default(),
-        unavailable_max_ms: None,
+        unavailable_max_ms: config.unavailable_max_ms,
     };
     Ok(Plan {
         format: FORMAT,

@@ -143,6 +143,11 @@ impl RunDir {
         self.path.join("findings.json")
     }
 
+    /// `counterexample.svg`.
+    pub fn picture(&self) -> PathBuf {
+        self.path.join("counterexample.svg")
+    }
+
     /// `harness.log`.
     pub fn log(&self) -> PathBuf {
         self.path.join("harness.log")

@@ -47,11 +47,11 @@ pub(super) fn read(
 }
 
 /// The key and the value behind it.
-fn split_key<'a>(
-    value: &'a Edn,
+fn split_key(
+    value: &Edn,
     keyed: bool,
     row_error: impl FnOnce() -> Malformed,
-) -> Result<(String, &'a Edn), Malformed> {
+) -> Result<(String, &Edn), Malformed> {
     match value {
         Edn::Sequence(pair) if keyed && pair.len() == 2 => Ok((name(&pair[0]), &pair[1])),
         _ if keyed => Err(row_error()),

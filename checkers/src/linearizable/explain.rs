@@ -9,7 +9,8 @@
 use std::collections::BTreeMap;
 
 use super::call::Call;
-use super::search::{Outcome, Reductions, search};
+use super::reductions::Reductions;
+use super::search::{Outcome, search};
 use crate::finding::{Anomaly, Budget, seconds};
 use crate::history::{History, Op, Operation, Reply};
 use crate::model::{Held, Model, Register, RegisterView, SequentialSpec, show};
@@ -263,7 +264,7 @@ impl Story<'_> {
     /// The longest order there is, and why nothing can follow it.
     fn no_order(&self) -> Argument {
         let initial = Register::default();
-        let searched = search(&initial, self.core, Budget::default(), Reductions::None);
+        let searched = search(&initial, self.core, Budget::default(), Reductions::NONE);
         let longest = match searched.outcome {
             Outcome::NotLinearizable(order) | Outcome::OutOfBudget(order) | Outcome::Linearizable(order) => {
                 order

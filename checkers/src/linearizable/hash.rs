@@ -9,6 +9,7 @@ use std::hash::{BuildHasher, Hasher};
 pub(super) struct BuildMix;
 
 /// Multiplies by an odd constant and folds the high half down, a word at a time.
+#[derive(Default)]
 pub(super) struct Mix(u64);
 
 impl BuildHasher for BuildMix {

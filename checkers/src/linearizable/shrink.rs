@@ -6,7 +6,9 @@
 use std::collections::HashSet;
 
 use super::call::Call;
-use super::search::{Outcome, Reductions, drop_unobservable, search};
+use super::reductions::Reductions;
+use super::search::{Outcome, Searched, search};
+use super::zones::{Zones, zones};
 use crate::finding::Budget;
 use crate::model::{Held, Model, RegisterView};
 
@@ -15,12 +17,26 @@ use crate::model::{Held, Model, RegisterView};
 /// `calls` must not be linearizable. The probes together cost at most about the budget of one search; when it
 /// is used up the core is larger than it could be, and just as valid.
 pub fn shrink<M: Model>(initial: &M, calls: &[Call<M>], budget: Budget) -> Vec<Call<M>> {
+    shrink_from(initial, calls, None, budget)
+}
+
+/// As [`shrink`], where it is known that every prefix that ends before `earliest` has an order.
+pub(super) fn shrink_from<M: Model>(
+    initial: &M,
+    calls: &[Call<M>],
+    earliest: Option<u64>,
+    budget: Budget,
+) -> Vec<Call<M>> {
     let mut probe = Probe { initial, budget, left: budget.configurations };
-    let mut core = shortest_prefix(&mut probe, calls);
+    let core = shortest_prefix(&mut probe, calls, earliest);
+    drop_all_units(&mut probe, core)
+}
+
+fn drop_all_units<M: Model>(probe: &mut Probe<'_, M>, mut core: Vec<Call<M>>) -> Vec<Call<M>> {
     let mut size = core.len().div_ceil(2).max(1);
     loop {
         let before = core.len();
-        core = drop_units(&mut probe, core, size);
+        core = drop_units(probe, core, size);
         // Large bites first; then single ones until none succeeds, since one may make room for another.
         if size > 1 {
             size = size.div_ceil(2);
@@ -37,24 +53,41 @@ struct Probe<'a, M> {
 }
 
 impl<M: Model> Probe<'_, M> {
-    /// The calls that matter, if they are surely not linearizable.
-    fn still_illegal(&mut self, mut calls: Vec<Call<M>>) -> Option<Vec<Call<M>>> {
-        drop_unobservable(&mut calls);
-        let budget = Budget { configurations: self.left, ..self.budget };
-        let searched = search(self.initial, &calls, budget, Reductions::All);
-        self.left -= searched.configurations;
+    /// The calls, if they are surely not linearizable.
+    fn still_illegal(&mut self, calls: Vec<Call<M>>) -> Option<Vec<Call<M>>> {
+        match zones(self.initial, &calls) {
+            Zones::NotLinearizable(_) => return Some(calls),
+            Zones::Linearizable(_) => return None,
+            Zones::NotApplicable => {}
+        }
+        let searched = self.search(&calls);
         match searched.outcome {
             Outcome::NotLinearizable(_) => Some(calls),
             Outcome::Linearizable(_) | Outcome::OutOfBudget(_) => None,
         }
+    }
+
+    fn search(&mut self, calls: &[Call<M>]) -> Searched {
+        let budget = Budget { configurations: self.left, ..self.budget };
+        let searched = search(self.initial, calls, budget, Reductions::ALL);
+        self.left = self.left.saturating_sub(searched.configurations);
+        searched
     }
 }
 
 /// The history up to the first return that no order explains.
 ///
 /// Sound: linearizability is closed under prefixes. What had not returned by then counts as never returned.
-fn shortest_prefix<M: Model>(probe: &mut Probe<'_, M>, calls: &[Call<M>]) -> Vec<Call<M>> {
-    let mut returns: Vec<u64> = calls.iter().filter_map(|call| call.returned).collect();
+fn shortest_prefix<M: Model>(
+    probe: &mut Probe<'_, M>,
+    calls: &[Call<M>],
+    earliest: Option<u64>,
+) -> Vec<Call<M>> {
+    if let Some(core) = earliest.and_then(|end| probe.still_illegal(prefix(calls, end))) {
+        return core;
+    }
+    let is_late = |returned: &u64| earliest.is_none_or(|earliest| *returned >= earliest);
+    let mut returns: Vec<u64> = calls.iter().filter_map(|call| call.returned).filter(is_late).collect();
     returns.sort_unstable();
     returns.dedup();
     let mut illegal = calls.to_vec();
@@ -72,6 +105,8 @@ fn shortest_prefix<M: Model>(probe: &mut Probe<'_, M>, calls: &[Call<M>]) -> Vec
     illegal
 }
 
+/// The calls invoked by `end`; those that had not returned by then count as never returned, and those of them
+/// that change nothing as never invoked.
 fn prefix<M: Model>(calls: &[Call<M>], end: u64) -> Vec<Call<M>> {
     let mut prefix: Vec<Call<M>> = calls.iter().filter(|call| call.invoked <= end).cloned().collect();
     for call in &mut prefix {
@@ -80,6 +115,7 @@ fn prefix<M: Model>(calls: &[Call<M>], end: u64) -> Vec<Call<M>> {
             call.ret = None;
         }
     }
+    prefix.retain(|call| call.returned.is_some() || !M::is_pure(&call.op, None));
     prefix
 }
 

@@ -51,6 +51,8 @@ pub enum Problem {
     Stale(Held),
     /// An operation failed, and its value had been seen.
     Aborted(Held),
+    /// A swap found the value that it expected and yet did nothing.
+    Refused(Held),
 }
 
 impl fmt::Display for Violation {
@@ -71,6 +73,13 @@ impl fmt::Display for Violation {
                 "p{process}'s operation on {key}, which ended at {at}, fits only where {} stood, and that was overwritten before it began",
                 show(held)
             ),
+            Problem::Refused(held) => {
+                write!(
+                    f,
+                    "p{process}'s swap of {key} was refused at {at} on {}, which it expected",
+                    show(held)
+                )
+            }
             Problem::Aborted(held) => write!(
                 f,
                 "p{process} was told at {at} that it had not written {} to {key}, which somebody had read",
@@ -115,6 +124,11 @@ impl StreamChecker {
             Event::Fault { .. } | Event::Death { .. } | Event::Phase { .. } => return None,
         };
         self.keys[key].on_event(event)
+    }
+
+    /// How many values, blocks and open operations are remembered: what memory depends on.
+    pub fn remembered(&self) -> usize {
+        self.keys.iter().map(|stream| stream.stage_of.len() + stream.blocks.len() + stream.open.len()).sum()
     }
 
     /// The keys that are not judged any more, in the order of their first operations; see [`Stream::is_blind`].
@@ -285,7 +299,12 @@ impl Stream {
             Completion::Info { .. } => Ok(()),
             Completion::Fail { .. } => self.withdraw(stage),
             Completion::Ok(reply) => {
-                if matches!(reply, Reply::NotSwapped { .. }) {
+                if let (Op::Cas { from, .. }, Reply::NotSwapped { seen }) = (&op, reply)
+                    && *seen == Some(*from)
+                {
+                    return Err(Problem::Refused(*seen));
+                }
+                if matches!(reply, Reply::NotSwapped { .. } | Reply::Mismatch) {
                     self.withdraw(stage)?;
                 }
                 match Register::register_view(&op, Some(reply)) {
@@ -516,6 +535,10 @@ impl<T> Slab<T> {
         let id = u32::try_from(self.entries.len()).expect("what is open at once fits in 32 bits");
         self.entries.push(Some(entry));
         id
+    }
+
+    fn len(&self) -> usize {
+        self.entries.len() - self.free.len()
     }
 
     fn remove(&mut self, id: u32) -> T {

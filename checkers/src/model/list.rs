@@ -1,4 +1,4 @@
-//! A list that grows at its end and is read as a whole.
+//! A list that grows at its end and is read as a whole; a write replaces it by one element.
 
 use stateright::semantics::SequentialSpec;
 
@@ -21,6 +21,11 @@ impl SequentialSpec for List {
             Op::Append { value, .. } => {
                 self.elements.push(*value);
                 Reply::Append
+            }
+            Op::Write { value, .. } => {
+                self.elements.clear();
+                self.elements.push(*value);
+                Reply::Write
             }
             Op::Read { .. } => Reply::ReadList { values: self.elements.clone() },
             other => foreign(other, "list"),

@@ -62,7 +62,7 @@ impl Object {
                 matches!(reply, None | Some(Reply::ReadList { .. }))
             }
             (Object::Register, Op::Write { .. } | Op::Cas { .. } | Op::Delete { .. })
-            | (Object::List, Op::Append { .. })
+            | (Object::List, Op::Append { .. } | Op::Write { .. })
             | (Object::Set | Object::Counter, Op::Add { .. })
             | (Object::Queue, Op::Enqueue { .. } | Op::Dequeue { .. })
             | (Object::Lock, Op::Acquire { .. } | Op::Release { .. }) => true,
@@ -80,9 +80,10 @@ impl Object {
 
     /// The first operation that is none of this object's. A transaction belongs to no object and is not meant.
     pub fn misfit(self, history: &History) -> Option<&Operation> {
-        history.operations().iter().find(|operation| {
-            operation.op.key().is_some() && !self.admits(&operation.op, operation.reply())
-        })
+        history
+            .operations()
+            .iter()
+            .find(|operation| operation.op.key().is_some() && !self.admits(&operation.op, operation.reply()))
     }
 }
 

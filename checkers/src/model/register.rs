@@ -56,10 +56,16 @@ impl Model for Register {
         match (op, ret) {
             (&Op::Cas { from, to, .. }, None | Some(Reply::Swapped)) => RegisterView::Swap { from, to },
             (&Op::Write { value, .. }, _) => RegisterView::Write(value),
+            (&Op::Cas { from, .. }, Some(Reply::Mismatch)) => RegisterView::Differs(Some(from)),
+            (Op::Delete { .. }, _) => RegisterView::Clear,
+            // It found what it expected and yet did nothing: no register does that.
+            (&Op::Cas { from, .. }, Some(&Reply::NotSwapped { seen })) if seen == Some(from) => {
+                RegisterView::Opaque
+            }
             (_, Some(&(Reply::Read { value } | Reply::NotSwapped { seen: value }))) => {
                 RegisterView::Read(value)
             }
-            // A delete, a compare-and-set that found one of many values, a read that nobody saw the end of, or a reply that does not fit, which no history holds.
+            // A read that nobody saw the end of, or a reply that does not fit, which no history holds.
             _ => RegisterView::Opaque,
         }
     }

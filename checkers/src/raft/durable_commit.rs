@@ -55,18 +55,16 @@ impl Checker for DurableCommit {
         let (quorum, silent) = (nodes / 2 + 1, silent_nodes(evidence).len());
         let mut anomalies = Anomalies::new();
         for (&(index, term), &place) in &commits {
-            let stored = disks.iter().filter_map(|disk| disk.stored(index, term));
-            let holders: Vec<Place<'_>> = stored.filter(|stored| stored.at_ns() <= place.at_ns()).collect();
-            if holders.len() + silent >= quorum {
+            let stored: Vec<Place<'_>> = disks.iter().filter_map(|disk| disk.stored(index, term)).collect();
+            let in_time = stored.iter().filter(|stored| stored.at_ns() <= place.at_ns()).count();
+            if in_time + silent >= quorum {
                 continue;
             }
-            let mut places = vec![place];
-            places.extend(&holders);
+            let places: Vec<Place<'_>> = [place].into_iter().chain(stored).collect();
             anomalies.add("committed before a majority had it on disk", &places, || {
                 let mut text = vec![format!(
-                    "{} committed entry {index} of term {term} with {} of {nodes} copies on disk, it needs {quorum}",
+                    "{} committed entry {index} of term {term} with {in_time} of {nodes} copies on disk, it needs {quorum}",
                     when(evidence, place),
-                    holders.len(),
                 )];
                 text.extend(disks.iter().map(|disk| disk.tell(evidence, index, term)));
                 text
@@ -124,7 +122,7 @@ impl<'a> Disk<'a> {
                     confirmed = last_index;
                 }
                 TraceEvent::Truncate { from_index } => {
-                    confirmed = confirmed.min(from_index.saturating_sub(1))
+                    confirmed = confirmed.min(from_index.saturating_sub(1));
                 }
                 TraceEvent::Append { first_index, .. } => confirmed = confirmed.min(first_index - 1),
                 TraceEvent::Durable { index, entry_term } => {

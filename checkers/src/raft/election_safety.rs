@@ -33,7 +33,8 @@ impl Checker for ElectionSafety {
         for (place, event) in events(evidence) {
             match *event {
                 TraceEvent::Role { role: Role::Leader, term } => {
-                    if leading.insert(place.node(), term) != Some(term) {
+                    let told_before = leading.insert(place.node(), term) == Some(term);
+                    if !told_before {
                         leaders.entry(term).or_default().push(place);
                     }
                 }

@@ -67,7 +67,7 @@ impl<'a> Watch<'a> {
                     self.reigns += 1;
                 }
                 TraceEvent::Boot { .. } | TraceEvent::Role { .. } | TraceEvent::Term { .. } => {
-                    self.reign = None
+                    self.reign = None;
                 }
                 TraceEvent::Append { first_index, ref entries, .. } => {
                     if let Attachment::Apart { last } = self.log.attachment(first_index)

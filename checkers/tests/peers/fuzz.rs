@@ -4,6 +4,8 @@
 //! number. All kinds occur: unique values and tiny domains, operations of each kind that never return,
 //! compare-and-sets that are refused with and without the value seen, equal stamps, and falsified replies.
 
+use std::panic::catch_unwind;
+
 use checkers::Budget;
 use checkers::history::{Op, Reply};
 use checkers::linearizable::{Call, Judgement, judge};
@@ -85,7 +87,13 @@ pub fn compare(first_seed: u64, histories: u64) -> Tally {
         let mut dispute = |problem: String| disagreements.push((seed, problem));
         let differs =
             |who: &str, says: &str| format!("porcupine-rs says {}, {who} says {says}", verdict(expected));
-        match judge(&Register::default(), calls.clone(), Budget::default()) {
+        // The judge checks its own answers and panics if they do not hold.
+        let Ok(judgement) = catch_unwind(|| judge(&Register::default(), draw(seed), Budget::default()))
+        else {
+            dispute("the judge contradicts itself".to_owned());
+            continue;
+        };
+        match judgement {
             Judgement::Linearizable if !expected => dispute(differs("judge", verdict(true))),
             Judgement::NotLinearizable(_) if expected => dispute(differs("judge", verdict(false))),
             Judgement::NotLinearizable(core) if others::porcupine(&others::returning(&core)) => {

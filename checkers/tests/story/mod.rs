@@ -4,12 +4,16 @@
 //! # What is shown and why it matters.
 //! check linearizable
 //! expect nodes n1 n2            (also: kinds read write | ok 10 | fault kill 1 | recovery 5000 | unavailable 2000 | complete)
+//! expect consistency sequential (or: stale-within 500, in milliseconds)
+//! workload append-list          (which kind of object the keys are; register without it)
 //! budget 100                    (configurations; the default without it)
 //!
 //! 0 invoke write x 1 n2         (process, operation, key, arguments, node)
 //! 0 ok     write x 1
 //! 1 invoke cas x 1 2
 //! 1 ok     cas x 1 2            (or: cas x 1 2 saw 7)
+//! 3 ok     read x [1 2]         (a list or set)
+//! 4 ok     txn append x 1, r y [] (invoked as: txn append x 1, r y)
 //! 2 info   timeout
 //! phase recovery
 //! fault kill inject installed n1
@@ -28,10 +32,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use checkers::history::{
-    Completion, Event, FaultPhase, Header, NodeId, Op, OpKind, Outcome, Phase, ProcessId, Receipt, Reply,
+    Completion, Event, FaultPhase, Header, MicroOp, NodeId, Op, OpKind, Outcome, Phase, ProcessId, Receipt,
+    Reply,
 };
 use checkers::trace::{Digest, LogIndex, Role, SnapshotOrigin, Term, TraceEvent, TraceLine};
-use checkers::{Budget, CHECKERS, Checker, Evidence, Expectations, ExpectedFault, Finding, History, Trace};
+use checkers::{
+    Budget, CHECKERS, Checker, Consistency, Evidence, Expectations, ExpectedFault, Finding, History, Trace,
+};
 
 /// Compares the finding of a story with the one that it tells.
 pub(crate) fn check(name: &str) {
@@ -75,6 +82,7 @@ impl Story {
     fn read(name: &str, text: &str) -> Story {
         let mut checker = None;
         let mut budget = Budget::default();
+        let mut workload = "register".to_owned();
         let mut expectations = Expectations::default();
         let mut events = Vec::new();
         let mut traces: BTreeMap<NodeId, Vec<TraceLine>> = BTreeMap::new();
@@ -93,6 +101,11 @@ impl Story {
                     let wanted = words.next();
                     time -= 100_000_000;
                     checker = CHECKERS.iter().find(|checker| checker.name() == wanted).copied();
+                }
+                "workload" => {
+                    words.next();
+                    time -= 100_000_000;
+                    workload = words.next().to_owned();
                 }
                 "budget" => {
                     words.next();
@@ -113,7 +126,7 @@ impl Story {
                 _ => events.push(words.event(time)),
             }
         }
-        let header = Header { origin_ns: 0, system: "story".into(), workload: "register".into(), seed: 0 };
+        let header = Header { origin_ns: 0, system: "story".into(), workload, seed: 0 };
         let history = History::new(header, events).unwrap_or_else(|error| panic!("{name}: {error}"));
         let traces = traces
             .into_iter()
@@ -187,6 +200,13 @@ impl<'a> Words<'a> {
             "unavailable" => expectations.unavailable_max_ms = Some(self.number()),
             "recovery" => expectations.recovery_limit_ms = self.number(),
             "complete" => expectations.complete = true,
+            "consistency" => {
+                expectations.consistency = match self.next() {
+                    "sequential" => Consistency::Sequential,
+                    "stale-within" => Consistency::StaleWithinMs(self.number()),
+                    _ => self.fail("a consistency"),
+                }
+            }
             _ => self.fail("an expectation"),
         }
     }
@@ -233,8 +253,10 @@ impl<'a> Words<'a> {
         let process = ProcessId(self.parse("a process"));
         let completion = match self.next() {
             "invoke" => {
+                // A transaction takes all the words that are left, so the node goes first.
+                let node = self.words.back().and_then(|word| word.parse().ok());
+                self.words.truncate(self.words.len() - usize::from(node.is_some()));
                 let op = self.op();
-                let node = if self.words.is_empty() { None } else { Some(self.parse("a node")) };
                 return Event::Invoke { time, process, node, op };
             }
             "ok" => Completion::Ok(self.reply()),
@@ -247,8 +269,18 @@ impl<'a> Words<'a> {
 
     fn op(&mut self) -> Op {
         let function = self.next();
+        if function == "txn" {
+            return Op::Txn { ops: self.micro_ops() };
+        }
         let key = self.next().to_owned();
         match function {
+            "delete" => Op::Delete { key },
+            "append" => Op::Append { key, value: self.number() },
+            "add" => Op::Add { key, value: self.number() },
+            "enqueue" => Op::Enqueue { key, value: self.number() },
+            "dequeue" => Op::Dequeue { key },
+            "acquire" => Op::Acquire { key },
+            "release" => Op::Release { key },
             "read" => Op::Read { key },
             "write" => Op::Write { key, value: self.number() },
             "cas" => Op::Cas { key, from: self.number(), to: self.number() },
@@ -266,10 +298,21 @@ impl<'a> Words<'a> {
 
     fn reply(&mut self) -> Reply {
         let function = self.next();
+        if function == "txn" {
+            return Reply::Txn { ops: self.micro_ops() };
+        }
         self.next();
         match function {
+            "read" if self.peek().starts_with('[') => Reply::ReadList { values: self.list() },
             "read" => Reply::Read { value: self.held() },
             "write" => Reply::Write,
+            "delete" => Reply::Delete,
+            "append" => Reply::Append,
+            "add" => Reply::Add,
+            "enqueue" => Reply::Enqueue,
+            "dequeue" => Reply::Dequeue { value: self.held() },
+            "acquire" => Reply::Acquire,
+            "release" => Reply::Release,
             _ => {
                 self.number();
                 self.number();
@@ -280,6 +323,32 @@ impl<'a> Words<'a> {
                 Reply::NotSwapped { seen: self.held() }
             }
         }
+    }
+
+    /// `[1 2 3]`, all that is left of the line.
+    fn list(&mut self) -> Vec<u64> {
+        let text = self.rest();
+        let inner = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+        let inner = inner.unwrap_or_else(|| self.fail("[NUMBER …]"));
+        inner.split_whitespace().map(|word| word.parse().unwrap_or_else(|_| self.fail("a number"))).collect()
+    }
+
+    /// `append x 1, r y [1 2]`, separated by commas.
+    fn micro_ops(&mut self) -> Vec<MicroOp> {
+        let text = self.rest();
+        let micro_op = |text: &str| {
+            let mut words =
+                Words { name: self.name, line: self.line, words: text.split_whitespace().collect() };
+            let function = words.next();
+            let key = words.next().to_owned();
+            match function {
+                "append" => MicroOp::Append { key, value: words.number() },
+                "r" if words.words.is_empty() => MicroOp::Read { key, values: None },
+                "r" => MicroOp::Read { key, values: Some(words.list()) },
+                _ => self.fail("append or r"),
+            }
+        };
+        text.split(',').map(micro_op).collect()
     }
 
     /// `3@1`: index and term.

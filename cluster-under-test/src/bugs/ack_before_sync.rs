@@ -10,7 +10,7 @@ use crate::rules::Rules;
 pub(super) const BUG: Bug = Bug {
     name: "ack-before-sync",
     about: "a follower acknowledges entries before they are on disk (C2)",
-    breaks: &["linearizable", "leader-completeness"],
+    breaks: &["durable-commit", "linearizable", "leader-completeness"],
     exposed_by: &["kill", "lose-unsynced"],
     rules: &AckBeforeSync,
 };

@@ -11,7 +11,7 @@ use crate::rules::Rules;
 pub(super) const BUG: Bug = Bug {
     name: "clock-in-apply",
     about: "the state machine mixes something of its own node into what it applies (K5)",
-    breaks: &["state-machine-safety"],
+    breaks: &["state-machine-safety", "snapshot-matches-log"],
     exposed_by: &["kill"],
     rules: &ClockInApply,
 };

@@ -11,7 +11,7 @@ use crate::rules::Rules;
 pub(super) const BUG: Bug = Bug {
     name: "commit-past-match",
     about: "a follower takes over the leader's commit index for entries that were not compared (C4)",
-    breaks: &["state-machine-safety"],
+    breaks: &["state-machine-safety", "durable-commit"],
     exposed_by: &["partition", "kill"],
     rules: &CommitPastMatch,
 };

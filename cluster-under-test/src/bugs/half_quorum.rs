@@ -9,7 +9,7 @@ use crate::rules::Rules;
 pub(super) const BUG: Bug = Bug {
     name: "half-quorum",
     about: "half of the voters, rounded down, count as a quorum (M6)",
-    breaks: &["election-safety"],
+    breaks: &["durable-commit", "election-safety"],
     exposed_by: &["partition"],
     rules: &HalfQuorum,
 };

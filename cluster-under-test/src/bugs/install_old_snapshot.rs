@@ -9,7 +9,7 @@ use crate::rules::Rules;
 pub(super) const BUG: Bug = Bug {
     name: "install-old-snapshot",
     about: "a follower replaces newer state and log by an older snapshot (S3)",
-    breaks: &["state-machine-safety", "linearizable"],
+    breaks: &["monotone", "state-machine-safety", "linearizable"],
     exposed_by: &["delay", "duplicate"],
     rules: &InstallOldSnapshot,
 };

@@ -9,7 +9,7 @@ use crate::rules::Rules;
 pub(super) const BUG: Bug = Bug {
     name: "truncate-always",
     about: "a follower drops all entries behind those of an `Append`, though they do not conflict (C8)",
-    breaks: &["linearizable", "leader-completeness"],
+    breaks: &["durable-commit", "linearizable", "leader-completeness"],
     exposed_by: &["delay", "duplicate"],
     rules: &TruncateAlways,
 };

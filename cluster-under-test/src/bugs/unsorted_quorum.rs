@@ -11,7 +11,7 @@ use crate::rules::Rules;
 pub(super) const BUG: Bug = Bug {
     name: "unsorted-quorum",
     about: "the commit index is the middle of the match indexes as they stand, unsorted (C13)",
-    breaks: &["linearizable", "leader-completeness"],
+    breaks: &["durable-commit", "linearizable", "leader-completeness"],
     exposed_by: &["partition", "delay"],
     rules: &UnsortedQuorum,
 };

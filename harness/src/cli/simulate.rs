@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use checkers::{Finding, Verdict, verdict};
+use checkers::{Finding, Verdict, picture, verdict};
 use serde_json::json;
 
 use super::cluster_args::Switch;
@@ -36,7 +36,7 @@ pub(super) struct Args {
     /// Plant this bug (`harness list bugs`)
     #[arg(long, value_name = "NAME")]
     bug: Option<String>,
-    /// Write history and traces of the first seed that is not valid to this directory, which must not exist
+    /// Write history, traces and counterexample of the first seed that is not valid to this directory, which must not exist
     #[arg(long, value_name = "DIR")]
     write: Option<PathBuf>,
     /// Print one JSON object on standard output, and nothing else there
@@ -119,6 +119,9 @@ fn write(directory: &Path, recording: &Recording) -> Result<()> {
         let node = directory.join("nodes").join(node.to_string());
         fs::create_dir_all(&node).map_err(|error| Error::io("create", &node, &error))?;
         store(node.join("trace.jsonl"), trace)?;
+    }
+    if let Some(picture) = picture::draw_first(&recording.evidence(), &recording.judge()) {
+        store(directory.join("counterexample.svg"), &picture)?;
     }
     Ok(())
 }

@@ -43,6 +43,9 @@ pub(super) struct Args {
     /// How long the healed cluster may take until every node serves, in seconds
     #[arg(long, default_value_t = 20, value_name = "S")]
     recovery_limit: u64,
+    /// A node that leaves a kind of operation unserved for longer, with a majority up and connected, is a finding
+    #[arg(long, value_name = "MS")]
+    unavailable_max_ms: Option<u64>,
     /// The source of all chance; the same seed gives the same plan
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -70,6 +73,7 @@ impl Args {
             concurrency: self.concurrency,
             operation_timeout_ms: self.operation_timeout_ms,
             recovery_limit_ms: self.recovery_limit.saturating_mul(1000),
+            unavailable_max_ms: self.unavailable_max_ms,
             settings: self.cluster.settings(),
         })
     }
@@ -103,6 +107,9 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     } else {
         let mut text = report::outcome(&judgement);
         text.push_str(&format!("  {:<9}{} check {shown}\n", "judge", super::program()));
+        if judgement.picture.is_some() {
+            text.push_str(&format!("  {:<9}{shown}/counterexample.svg\n", "picture"));
+        }
         if judgement.verdict != Verdict::Valid {
             text.push_str(&format!("  {:<9}less {shown}/history.jsonl\n", "look"));
         }

@@ -1,0 +1,189 @@
+//! Sequential consistency (Lamport 1979): operations seem to happen one at a time, those of one process in its
+//! own order; what happened on other processes may show late.
+//!
+//! Unlike linearizability it is not local: each key may have an order of its own, and the keys together none.
+//! So keys whose values are unique are first judged one by one, which is exact and linear for one register
+//! ([`blocks`]) and finds most violations with a short proof; what is left is a search over all keys at once
+//! ([`search`]), with a budget.
+
+mod blocks;
+mod search;
+
+use std::collections::BTreeMap;
+
+use super::words::{phrase, row};
+use crate::evidence::{Consistency, Evidence};
+use crate::finding::{Anomaly, Budget, Checker, Finding, Verdict, count};
+use crate::history::{History, Operation};
+use crate::model::{Counter, List, Lock, Object, ObjectModel, Queue, Register, Set};
+
+use blocks::Blocks;
+use search::{Searched, search};
+
+/// The checker of a system that promises no more than an order for each process.
+pub struct Sequential;
+
+impl Checker for Sequential {
+    fn name(&self) -> &'static str {
+        "sequential"
+    }
+
+    fn about(&self) -> &'static str {
+        "operations happen one at a time, those of each process in its own order"
+    }
+
+    fn applies(&self, evidence: &Evidence) -> bool {
+        let operations = evidence.history.operations();
+        evidence.expectations.consistency == Consistency::Sequential
+            && (operations.is_empty() || operations.iter().any(|operation| operation.op.key().is_some()))
+    }
+
+    fn check(&self, evidence: &Evidence, budget: Budget) -> Finding {
+        let history = &evidence.history;
+        let object = Object::of(history);
+        if let Some(misfit) = object.misfit(history) {
+            let line = history.locate(misfit.invoke_event);
+            let summary = format!("{line}: a {} knows no such {}", object.name(), misfit.op.kind());
+            return Finding::new(self, Verdict::Unknown, summary);
+        }
+        let judge = match object {
+            Object::Register => judge_registers,
+            Object::List => judge::<List>,
+            Object::Set => judge::<Set>,
+            Object::Counter => judge::<Counter>,
+            Object::Queue => judge::<Queue>,
+            Object::Lock => judge::<Lock>,
+        };
+        // What failed had no effect.
+        let operations: Vec<&Operation> = history
+            .operations()
+            .iter()
+            .filter(|operation| operation.op.key().is_some() && !operation.failed())
+            .collect();
+        if operations.iter().all(|operation| operation.reply().is_none()) {
+            return Finding::new(self, Verdict::Unknown, "no operation succeeded, so nothing was shown");
+        }
+        let finding = match judge(history, &operations, budget) {
+            Judgement::Sequential => {
+                let summary = format!("an order explains all {}", count(operations.len(), "operation"));
+                Finding::new(self, Verdict::Valid, summary)
+            }
+            Judgement::NotSequential(anomalies) => {
+                let found = anomalies.len();
+                Finding::from_anomalies(self, anomalies, found, "")
+            }
+            Judgement::Unknown { configurations } => Finding::new(
+                self,
+                Verdict::Unknown,
+                format!(
+                    "{} were not decided after {configurations} configurations; a larger budget, fewer processes \
+                     or shorter histories make them decidable",
+                    count(operations.len(), "operation")
+                ),
+            ),
+        };
+        finding.with_checked("operations", operations.len())
+    }
+}
+
+enum Judgement {
+    Sequential,
+    NotSequential(Vec<Anomaly>),
+    Unknown { configurations: u64 },
+}
+
+/// Registers, one by one as far as that goes. Any order of all keys holds an order of each, so a key without one
+/// decides the whole.
+fn judge_registers(history: &History, operations: &[&Operation], budget: Budget) -> Judgement {
+    let mut keys: BTreeMap<&str, Vec<&Operation>> = BTreeMap::new();
+    for operation in operations {
+        keys.entry(operation.op.key().unwrap_or_default()).or_default().push(operation);
+    }
+    let mut anomalies = Vec::new();
+    let mut last = None;
+    for (key, operations) in &keys {
+        match blocks::judge(operations) {
+            Blocks::Ordered(order) => {
+                assert!(
+                    search::replay::<Register>(operations, &order),
+                    "the order of a register that its blocks give can be replayed"
+                );
+                last = Some(Judgement::Sequential);
+            }
+            Blocks::Impossible(argument) => anomalies.push(argument.tell(history, key, operations)),
+            Blocks::NotUnique => last = None,
+        }
+    }
+    if !anomalies.is_empty() {
+        return Judgement::NotSequential(anomalies);
+    }
+    match last {
+        Some(judgement) if keys.len() == 1 => judgement,
+        _ => judge::<Register>(history, operations, budget),
+    }
+}
+
+/// All keys at once, by search.
+fn judge<M: ObjectModel>(history: &History, operations: &[&Operation], budget: Budget) -> Judgement {
+    match search::<M>(operations, budget) {
+        Searched::Ordered(order) => {
+            assert!(
+                search::replay::<M>(operations, &order),
+                "the order that the search found can be replayed"
+            );
+            Judgement::Sequential
+        }
+        Searched::Impossible { configurations } => {
+            let left =
+                Budget { configurations: budget.configurations.saturating_sub(configurations), ..budget };
+            let core = search::shrink::<M>(operations, left);
+            Judgement::NotSequential(vec![no_order(history, &core)])
+        }
+        Searched::OutOfBudget { configurations } => Judgement::Unknown { configurations },
+    }
+}
+
+/// Operations that a text lists.
+const LISTED_MAX: usize = 12;
+
+fn no_order(history: &History, core: &[&Operation]) -> Anomaly {
+    let mut text = vec![format!(
+        "no order that keeps each process's own explains these {}",
+        count(core.len(), "operation")
+    )];
+    let mut rows: Vec<&&Operation> = core.iter().collect();
+    rows.sort_by_key(|operation| (operation.process, operation.invoke_event));
+    for operation in rows.iter().take(LISTED_MAX) {
+        text.push(format!("{} on {}", row(history, operation), operation.op.key().unwrap_or_default()));
+    }
+    if core.len() > LISTED_MAX {
+        text.push(format!("  … and {} more", core.len() - LISTED_MAX));
+    }
+    let events = core.iter().map(|operation| history.locate(operation.invoke_event)).collect();
+    Anomaly { title: "not sequential".to_owned(), text, events }
+}
+
+impl blocks::Argument {
+    fn tell(&self, history: &History, key: &str, operations: &[&Operation]) -> Anomaly {
+        let mut text = vec![format!("{} on {key}", self.headline(|id| phrase(operations[id])))];
+        let mut told = self.operations();
+        told.sort_by_key(|&id| (operations[id].process, operations[id].invoke_event));
+        told.dedup();
+        text.extend(told.iter().take(LISTED_MAX / 2).map(|&id| row(history, operations[id])));
+        let reasons = self.reasons(|id| phrase(operations[id]));
+        if reasons.len() > LISTED_MAX / 2 {
+            text.extend_from_slice(&reasons[..LISTED_MAX / 2 - 1]);
+            text.push(format!("… and {} more such steps", reasons.len() - LISTED_MAX / 2));
+            text.extend_from_slice(&reasons[reasons.len() - 1..]);
+        } else {
+            text.extend(reasons);
+        }
+        let mut events = Vec::new();
+        for &id in &told {
+            events.push(history.locate(operations[id].invoke_event));
+            events.extend(operations[id].complete_event.map(|event| history.locate(event)));
+        }
+        events.sort_unstable();
+        Anomaly { title: self.title().to_owned(), text, events }
+    }
+}
