@@ -124,7 +124,7 @@ enum KeyResult {
 }
 
 fn judge_key(history: &History, key: &str, operations: &[&Operation], budget: Budget) -> KeyResult {
-    match judge(&Register::default(), calls(operations), budget) {
+    match judge(&Register::default(), &calls(operations), budget) {
         Judgement::Linearizable => KeyResult::Linearizable,
         Judgement::NotLinearizable(core) => {
             KeyResult::NotLinearizable(explain::explain(history, key, operations, &core))
