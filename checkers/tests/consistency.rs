@@ -314,6 +314,46 @@ fn two_registers_agree_with_brute_force() {
     compare_registers(2, false);
 }
 
+/// A run of usual size: many operations and processes, several keys.
+#[test]
+fn a_run_of_usual_size_is_decided() {
+    let mut dice = Dice(1);
+    let mut fresh = 1..;
+    let mut registers: BTreeMap<String, Register> = BTreeMap::new();
+    let draw = |dice: &mut Dice| {
+        let key = format!("r{}", dice.below(6));
+        match dice.below(4) {
+            0 | 1 => Op::Read { key },
+            2 => Op::Cas { key, from: dice.below(50) as Value, to: fresh.next().expect("endless") },
+            _ => Op::Write { key, value: fresh.next().expect("endless") },
+        }
+    };
+    let apply = |_: &mut Dice, op: &Op, _| {
+        let key = op.key().expect("operations of registers have a key").to_owned();
+        registers.entry(key).or_default().invoke(op)
+    };
+    let mut history = history(drive(&mut dice, 10, 3_000, draw, apply));
+    let finding = judge(&Sequential, &history, Consistency::Sequential);
+    assert_eq!(finding.verdict, Verdict::Valid, "{}", finding.summary);
+
+    // A process that reads what it wrote first, after it wrote something else to the same key.
+    let process = ProcessId(9_999);
+    let mut events = history.events().to_vec();
+    let mut time = history.last_time();
+    for (op, reply) in [
+        (Op::Write { key: "r0".into(), value: 100_001 }, Reply::Write),
+        (Op::Write { key: "r0".into(), value: 100_002 }, Reply::Write),
+        (Op::Read { key: "r0".into() }, Reply::Read { value: Some(100_001) }),
+    ] {
+        time += 1;
+        events.push(Event::Invoke { time, process, node: None, op });
+        events.push(Event::Complete { time, process, completion: Completion::Ok(reply) });
+    }
+    history = self::history(events);
+    let finding = judge(&Sequential, &history, Consistency::Sequential);
+    assert_eq!(finding.verdict, Verdict::Invalid, "{}", finding.summary);
+}
+
 /// The age told is a lower bound: never more than the store's true lag. And it is not always nothing.
 #[test]
 fn no_read_is_called_older_than_the_store_let_it_be() {

@@ -186,7 +186,9 @@ fn transaction(op: &Op) -> Option<Txn> {
             success: vec![put(key, *to)],
             failure: vec![range(key)],
         },
-        Op::Delete { key } => Txn::only(kv::Op::DeleteRange { keys: KeyRange::one(key.as_str()), prev_kv: false }),
+        Op::Delete { key } => {
+            Txn::only(kv::Op::DeleteRange { keys: KeyRange::one(key.as_str()), prev_kv: false })
+        }
         Op::Append { .. }
         | Op::Add { .. }
         | Op::Enqueue { .. }

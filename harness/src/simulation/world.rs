@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use checkers::{Consistency, Expectations};
 use checkers::history::{Event, Evidence, FaultPhase, Header, NodeId, OpKind, Outcome, Phase, Receipt};
+use checkers::{Consistency, Expectations};
 use cluster_under_test::raft::{self, Input};
 use cluster_under_test::rules::Rules;
 use rand::seq::{IndexedRandom, SliceRandom};
