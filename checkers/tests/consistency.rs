@@ -339,13 +339,12 @@ fn a_run_of_usual_size_is_decided() {
     // A process that reads what it wrote first, after it wrote something else to the same key.
     let process = ProcessId(9_999);
     let mut events = history.events().to_vec();
-    let mut time = history.last_time();
-    for (op, reply) in [
+    let own = [
         (Op::Write { key: "r0".into(), value: 100_001 }, Reply::Write),
         (Op::Write { key: "r0".into(), value: 100_002 }, Reply::Write),
         (Op::Read { key: "r0".into() }, Reply::Read { value: Some(100_001) }),
-    ] {
-        time += 1;
+    ];
+    for ((op, reply), time) in own.into_iter().zip(history.last_time()..) {
         events.push(Event::Invoke { time, process, node: None, op });
         events.push(Event::Complete { time, process, completion: Completion::Ok(reply) });
     }
