@@ -1,8 +1,9 @@
 //! Linearizability: each operation seems to happen at one moment between its invocation and its completion.
 //!
-//! The property is local, so each key is judged by itself, on all cores. A valid verdict rests on an order
-//! that was replayed against the model, an invalid one on a small core that was searched a second time by
-//! simpler means. If either contradicts the search, the checker is wrong and says so by a panic: a verdict
+//! The property is local, so each key is judged by itself, on all cores: by [`zones`] where values are unique, else
+//! by the two engines of [`search`](search()), and while a run goes on by the [`stream`]. A valid verdict rests on
+//! an order that was replayed against the model, an invalid one on a small core that was searched a second time
+//! by simpler means. If either contradicts the search, the checker is wrong and says so by a panic: a verdict
 //! that cannot be trusted must not look like one that can.
 
 mod call;
@@ -124,7 +125,7 @@ enum KeyResult {
 }
 
 fn judge_key(history: &History, key: &str, operations: &[&Operation], budget: Budget) -> KeyResult {
-    match judge(&Register::default(), calls(operations), budget) {
+    match judge(&Register::default(), &calls(operations), budget) {
         Judgement::Linearizable => KeyResult::Linearizable,
         Judgement::NotLinearizable(core) => {
             KeyResult::NotLinearizable(explain::explain(history, key, operations, &core))

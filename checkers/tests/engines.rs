@@ -123,7 +123,7 @@ fn a_stream_agrees_with_the_judgement_of_the_finished_history() {
         if stream.blind_keys().next().is_some() {
             continue;
         }
-        let judgement = judge(&Register::default(), calls.clone(), Budget::default());
+        let judgement = judge(&Register::default(), &calls, Budget::default());
         assert_eq!(found, matches!(judgement, Judgement::NotLinearizable(_)), "seed {seed}: {calls:#?}");
         judged += 1;
         illegal += u32::from(found);

@@ -1,8 +1,8 @@
 //! The formats: what is written is read back, and what is damaged is named by file, line and field.
 
 use checkers::history::{
-    Completion, Event, Evidence, FaultPhase, Header, NodeId, Op, Outcome, Phase, ProcessId, Receipt, Reply,
-    write_line,
+    Completion, Event, Evidence, FaultPhase, Header, MicroOp, NodeId, Op, Outcome, Phase, ProcessId, Receipt,
+    Reply, write_line,
 };
 use checkers::{History, Trace};
 
@@ -16,11 +16,28 @@ fn header() -> Header {
 /// One event of each type and each reply, at times that only grow.
 fn every_event() -> Vec<Event> {
     let key = || "r1".to_owned();
+    let append = || MicroOp::Append { key: key(), value: 1 };
     let completions = [
         (Op::Read { key: key() }, Completion::Ok(Reply::Read { value: None })),
         (Op::Write { key: key(), value: u64::MAX }, Completion::Ok(Reply::Write)),
         (Op::Cas { key: key(), from: 1, to: 2 }, Completion::Ok(Reply::Swapped)),
         (Op::Cas { key: key(), from: 1, to: 2 }, Completion::Ok(Reply::NotSwapped { seen: Some(3) })),
+        (Op::Cas { key: key(), from: 1, to: 2 }, Completion::Ok(Reply::Mismatch)),
+        (Op::Read { key: key() }, Completion::Ok(Reply::ReadList { values: vec![2, 1] })),
+        (Op::Delete { key: key() }, Completion::Ok(Reply::Delete)),
+        (Op::Append { key: key(), value: 1 }, Completion::Ok(Reply::Append)),
+        (Op::Add { key: key(), value: 1 }, Completion::Ok(Reply::Add)),
+        (Op::Enqueue { key: key(), value: 1 }, Completion::Ok(Reply::Enqueue)),
+        (Op::Dequeue { key: key() }, Completion::Ok(Reply::Dequeue { value: Some(1) })),
+        (Op::Dequeue { key: key() }, Completion::Ok(Reply::Dequeue { value: None })),
+        (Op::Acquire { key: key() }, Completion::Ok(Reply::Acquire)),
+        (Op::Release { key: key() }, Completion::Ok(Reply::Release)),
+        (
+            Op::Txn { ops: vec![append(), MicroOp::Read { key: key(), values: None }] },
+            Completion::Ok(Reply::Txn {
+                ops: vec![append(), MicroOp::Read { key: key(), values: Some(vec![1]) }],
+            }),
+        ),
         (Op::Read { key: key() }, Completion::Fail { reason: "no \"leader\"\n".into() }),
         (Op::Read { key: key() }, Completion::Info { reason: "timeout".into() }),
     ];
@@ -113,8 +130,29 @@ fn a_damaged_history_is_named_by_line_and_field() {
             "line 2, field `phase`: unknown variant `lunch`, expected one of `drive`, `recovery`, `final-reads`, `end`",
         ),
         (
-            r#"{"time":1,"type":"invoke","process":3,"f":"append","key":"x"}"#.to_owned(),
-            "line 2, field `f`: `append` is not an operation; there are read, write and cas",
+            r#"{"time":1,"type":"invoke","process":3,"f":"incr","key":"x"}"#.to_owned(),
+            "line 2, field `f`: `incr` is not an operation; there are read, write, cas, delete, append, add, \
+             enqueue, dequeue, acquire, release and txn",
+        ),
+        (
+            r#"{"time":1,"type":"invoke","process":3,"f":"txn","ops":[["w","x",1]]}"#.to_owned(),
+            "line 2, field `ops`: `w` is not an operation of a transaction; there are append and r",
+        ),
+        (
+            r#"{"time":1,"type":"invoke","process":3,"f":"txn","ops":[["append","x",null]]}"#.to_owned(),
+            "line 2, field `ops`: an append in a transaction needs one value",
+        ),
+        (
+            r#"{"time":1,"type":"invoke","process":3,"f":"txn","ops":[["r","x",[1]]]}"#.to_owned(),
+            "line 2, field `ops`: a read of a request must be null",
+        ),
+        (
+            [
+                r#"{"time":1,"type":"invoke","process":3,"f":"txn","ops":[["r","x",null]]}"#,
+                r#"{"time":2,"type":"ok","process":3,"reply":"txn","ops":[["r","y",[1]]]}"#,
+            ]
+            .join("\n"),
+            "line 3, field `reply`: a txn cannot be answered so",
         ),
         (
             r#"{"time":1,"type":"invoke","process":3,"node":"five","f":"read","key":"x"}"#.to_owned(),
@@ -126,7 +164,8 @@ fn a_damaged_history_is_named_by_line_and_field() {
         ),
         (
             format!("{invoke}\n{}\n", r#"{"time":2,"type":"ok","process":3,"reply":"maybe"}"#),
-            "line 3, field `reply`: `maybe` is not a reply; there are read, write, swapped and not-swapped",
+            "line 3, field `reply`: `maybe` is not a reply; there are read, read-list, write, swapped, not-swapped, \
+             mismatch, delete, append, add, enqueue, dequeue, acquire, release and txn",
         ),
         (
             format!("{invoke}\n{}\n", r#"{"time":2,"type":"ok","process":3,"reply":"read"}"#),

@@ -68,8 +68,8 @@ fn plant_stale_read(calls: &mut [Call<Register>], percent: usize) {
     read.ret = Some(Reply::Read { value: stale });
 }
 
-fn configurations(calls: Vec<Call<Register>>) -> (bool, u64) {
-    let searched = search(&Register::default(), &calls, Budget::default(), Reductions::ALL);
+fn configurations(calls: &[Call<Register>]) -> (bool, u64) {
+    let searched = search(&Register::default(), calls, Budget::default(), Reductions::ALL);
     match searched.outcome {
         Outcome::Linearizable(_) => (true, searched.configurations),
         Outcome::NotLinearizable(_) => (false, searched.configurations),
@@ -81,12 +81,12 @@ fn configurations(calls: Vec<Call<Register>>) -> (bool, u64) {
 fn a_typical_key_costs_hundreds_of_configurations() {
     for seed in 0..100 {
         let calls = key_load(seed, 150, 10, 10);
-        let (valid, cost) = configurations(calls.clone());
+        let (valid, cost) = configurations(&calls);
         assert!(valid && cost < 500, "seed {seed}: valid {valid} after {cost}");
         for percent in [30, 60, 95] {
             let mut calls = calls.clone();
             plant_stale_read(&mut calls, percent);
-            let (valid, cost) = configurations(calls);
+            let (valid, cost) = configurations(&calls);
             assert!(!valid && cost < 5_000, "seed {seed}, {percent} %: valid {valid} after {cost}");
         }
     }
@@ -97,7 +97,7 @@ fn a_violation_in_a_hot_key_has_a_small_core() {
     for seed in 0..5 {
         let mut calls = key_load(seed, 2_000, 10, 2);
         plant_stale_read(&mut calls, 95);
-        match judge(&Register::default(), calls, Budget::default()) {
+        match judge(&Register::default(), &calls, Budget::default()) {
             Judgement::NotLinearizable(core) => assert!(core.len() <= 6, "seed {seed}: {core:#?}"),
             other => panic!("seed {seed}: {other:?}"),
         }

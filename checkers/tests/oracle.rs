@@ -41,7 +41,7 @@ fn brute_force(state: &Register, left: &[Call<Register>]) -> bool {
 }
 
 fn is_linearizable(calls: &[Call<Register>]) -> bool {
-    match judge(&Register::default(), calls.to_vec(), Budget::default()) {
+    match judge(&Register::default(), calls, Budget::default()) {
         Judgement::Linearizable => true,
         Judgement::NotLinearizable(core) => {
             assert!(!brute_force(&Register::default(), &core), "the core {core:?} is linearizable");
@@ -157,9 +157,9 @@ fn any_stateright_specification_works_unchanged() {
         call(2, &read, Some(RegisterRet::ReadOk('B')), 3, Some(4)),
     ];
     let initial = Plain(PlainRegister('A'));
-    assert!(matches!(judge(&initial, calls.clone(), Budget::default()), Judgement::Linearizable));
+    assert!(matches!(judge(&initial, &calls, Budget::default()), Judgement::Linearizable));
     calls.push(call(3, &read, Some(RegisterRet::ReadOk('A')), 5, Some(6)));
-    assert!(matches!(judge(&initial, calls, Budget::default()), Judgement::NotLinearizable(_)));
+    assert!(matches!(judge(&initial, &calls, Budget::default()), Judgement::NotLinearizable(_)));
 }
 
 #[test]

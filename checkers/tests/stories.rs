@@ -58,6 +58,11 @@ mod append {
     }
 
     #[test]
+    fn reordered_appends() {
+        check("append/reordered_appends.txt");
+    }
+
+    #[test]
     fn repeated_elements() {
         check("append/repeated_elements.txt");
     }
@@ -179,6 +184,71 @@ mod linearizable {
     #[test]
     fn nothing_succeeded() {
         check("linearizable/nothing_succeeded.txt");
+    }
+
+    #[test]
+    fn list_appends_in_order() {
+        check("linearizable/list_appends_in_order.txt");
+    }
+
+    #[test]
+    fn list_lost_append() {
+        check("linearizable/list_lost_append.txt");
+    }
+
+    #[test]
+    fn set_in_any_order() {
+        check("linearizable/set_in_any_order.txt");
+    }
+
+    #[test]
+    fn set_lost_element() {
+        check("linearizable/set_lost_element.txt");
+    }
+
+    #[test]
+    fn counter_between_adds() {
+        check("linearizable/counter_between_adds.txt");
+    }
+
+    #[test]
+    fn counter_lost_add() {
+        check("linearizable/counter_lost_add.txt");
+    }
+
+    #[test]
+    fn queue_first_in_first_out() {
+        check("linearizable/queue_first_in_first_out.txt");
+    }
+
+    #[test]
+    fn queue_element_twice() {
+        check("linearizable/queue_element_twice.txt");
+    }
+
+    #[test]
+    fn lock_handed_over() {
+        check("linearizable/lock_handed_over.txt");
+    }
+
+    #[test]
+    fn lock_held_by_two() {
+        check("linearizable/lock_held_by_two.txt");
+    }
+
+    #[test]
+    fn delete_and_write_again() {
+        check("linearizable/delete_and_write_again.txt");
+    }
+
+    #[test]
+    fn deleted_value_returns() {
+        check("linearizable/deleted_value_returns.txt");
+    }
+
+    #[test]
+    fn wrong_object() {
+        check("linearizable/wrong_object.txt");
     }
 }
 

@@ -33,7 +33,7 @@ pub(crate) const CHECKERS: &[Named] = &[
 ];
 
 fn ours(calls: &[Call<Register>]) -> bool {
-    match judge(&Register::default(), calls.to_vec(), Budget::default()) {
+    match judge(&Register::default(), calls, Budget::default()) {
         Judgement::Linearizable => true,
         Judgement::NotLinearizable(_) => false,
         Judgement::Unknown { configurations, .. } => {

@@ -63,7 +63,7 @@ impl Checker for Staleness {
                 Updates::Linearizable => {}
                 Updates::NotLinearizable(anomaly) => anomalies.push(anomaly),
                 Updates::Unknown => {
-                    undecided.push(format!("the updates of {key} were not decided in the budget"))
+                    undecided.push(format!("the updates of {key} were not decided in the budget"));
                 }
             }
             let Some(values) = Values::of(operations) else {
@@ -137,7 +137,7 @@ fn judge_updates(history: &History, key: &str, operations: &[&Operation], budget
         returned: operation.reply().and(operation.completed_at),
     };
     let updates = operations.iter().enumerate().filter(|(_, operation)| is_update(operation)).map(call);
-    match judge(&Register::default(), updates.collect(), budget) {
+    match judge(&Register::default(), &updates.collect::<Vec<_>>(), budget) {
         Judgement::Linearizable => Updates::Linearizable,
         Judgement::Unknown { .. } => Updates::Unknown,
         Judgement::NotLinearizable(core) => {

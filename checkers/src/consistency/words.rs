@@ -14,6 +14,7 @@ pub(super) fn phrase(operation: &Operation) -> String {
         Some(Reply::NotSwapped { seen }) => {
             format!("p{process}'s refused {}, which saw {}", operation.op, show(*seen))
         }
+        Some(Reply::Mismatch) => format!("p{process}'s refused {}", operation.op),
         _ => format!("p{process}'s {}", operation.op),
     }
 }

@@ -49,7 +49,7 @@ pub fn certify<M: Model>(initial: &M, calls: &[Call<M>], budget: Budget) -> Opti
     if let Some(order) = order {
         return Some(Certificate::Order(order.into_iter().map(|position| calls[position].id).collect()));
     }
-    match judge(initial, calls.to_vec(), budget) {
+    match judge(initial, calls, budget) {
         Judgement::NotLinearizable(core) => Some(Certificate::Core(core)),
         Judgement::Linearizable | Judgement::Unknown { .. } => None,
     }

@@ -6,7 +6,7 @@ use stateright::semantics::SequentialSpec;
 use super::hash::scatter;
 use super::reductions::{REDUCTIONS, Reduction, Reductions};
 use super::search::{Engine, Outcome, search_by};
-use super::{Call, Zones, replay, zones};
+use super::{Call, Judgement, Zones, judge, replay, zones};
 use crate::finding::Budget;
 use crate::model::{Held, Model, RegisterView};
 
@@ -220,6 +220,16 @@ fn without_reductions_the_engines_agree_with_brute_force() {
                 assert!(!brute_force(&Cell::default(), &core), "{seed}: {core:#?} of {calls:#?}");
             }
             Zones::NotApplicable => {}
+        }
+        match judge(&Cell::default(), &calls, Budget::default()) {
+            Judgement::Linearizable => assert!(expected, "{seed}: {calls:#?}"),
+            Judgement::NotLinearizable(core) => {
+                assert!(
+                    !expected && !brute_force(&Cell::default(), &core),
+                    "{seed}: {core:#?} of {calls:#?}"
+                );
+            }
+            Judgement::Unknown { .. } => panic!("small histories are decided: {calls:#?}"),
         }
     }
     assert!((2_000..8_000).contains(&illegal), "{illegal} of 10,000 are illegal: too one-sided");

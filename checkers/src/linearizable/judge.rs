@@ -31,8 +31,8 @@ pub enum Judgement<M: Model> {
 const SHRUNK_MAX: usize = 64;
 
 /// Judges the calls of one object.
-pub fn judge<M: Model>(initial: &M, calls: Vec<Call<M>>, budget: Budget) -> Judgement<M> {
-    match zones(initial, &calls) {
+pub fn judge<M: Model>(initial: &M, calls: &[Call<M>], budget: Budget) -> Judgement<M> {
+    match zones(initial, calls) {
         Zones::Linearizable(_) => return Judgement::Linearizable,
         Zones::NotLinearizable(core) => {
             let mut core: Vec<Call<M>> = core.into_iter().map(|position| calls[position].clone()).collect();
@@ -44,14 +44,14 @@ pub fn judge<M: Model>(initial: &M, calls: Vec<Call<M>>, budget: Budget) -> Judg
         }
         Zones::NotApplicable => {}
     }
-    let Searched { outcome, configurations, refuted_at } = search(initial, &calls, budget, Reductions::ALL);
+    let Searched { outcome, configurations, refuted_at } = search(initial, calls, budget, Reductions::ALL);
     match outcome {
         Outcome::Linearizable(order) => {
-            assert!(replay(initial, &calls, &order), "an order that the search found can be replayed");
+            assert!(replay(initial, calls, &order), "an order that the search found can be replayed");
             Judgement::Linearizable
         }
         Outcome::NotLinearizable(_) => {
-            let core = shrink_from(initial, &calls, refuted_at, budget);
+            let core = shrink_from(initial, calls, refuted_at, budget);
             confirm(initial, &core, budget);
             Judgement::NotLinearizable(core)
         }

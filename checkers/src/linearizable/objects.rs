@@ -20,7 +20,7 @@ pub(super) fn judge_key<M: ObjectModel>(
     operations: &[&Operation],
     budget: Budget,
 ) -> KeyResult {
-    match judge(&M::default(), calls(operations), budget) {
+    match judge(&M::default(), &calls(operations), budget) {
         Judgement::Linearizable => KeyResult::Linearizable,
         Judgement::NotLinearizable(core) => {
             KeyResult::NotLinearizable(explain::<M>(history, key, operations, &core))

@@ -59,13 +59,18 @@ impl Reductions {
     /// These and one more.
     #[must_use]
     pub fn with(self, reduction: Reduction) -> Reductions {
-        Reductions { on: self.on | 1 << reduction as u8, ..self }
+        self.switched(self.on | 1 << reduction as u8)
     }
 
     /// These but one.
     #[must_use]
     pub fn without(self, reduction: Reduction) -> Reductions {
-        Reductions { on: self.on & !(1 << reduction as u8), ..self }
+        self.switched(self.on & !(1 << reduction as u8))
+    }
+
+    fn switched(mut self, on: u8) -> Reductions {
+        self.on = on;
+        self
     }
 
     pub(super) fn has(self, reduction: Reduction) -> bool {

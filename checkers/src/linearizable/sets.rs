@@ -511,7 +511,8 @@ impl<'d, 'a, M: Model> Sets<'d, 'a, M> {
         for (act, slots) in &self.lasting {
             let is_idle = match *act {
                 Act::Swap { from, to } => from != state || to == state,
-                Act::Write(value) => value == state,
+                // With junk before it, it brings the value back after the junk is out of the way.
+                Act::Write(value) => value == state && scratch.junk.is_empty(),
                 Act::Read(_) | Act::Differs(_) | Act::Opaque => false,
             };
             if is_idle || alike && scratch.candidates[..completed].iter().any(|&slot| self.act(slot) == *act)

@@ -138,12 +138,14 @@ fn drop_units<M: Model>(probe: &mut Probe<'_, M>, mut core: Vec<Call<M>>, size: 
 /// - A pure call: an order without it is still an order.
 /// - All that has to do with a value of a register: whoever writes it, sees it or swaps from it, and then
 ///   all that has to do with the value swapped to. In any order these calls stand between two writes of
-///   other values, and with all of them gone nobody who is left sees a difference.
+///   other values, and with all of them gone nobody who is left sees a difference. Not so with a swap that was
+///   refused and did not tell by which value: it may have been one of these.
 fn units<M: Model>(calls: &[Call<M>]) -> Vec<Vec<usize>> {
     let views: Vec<RegisterView> =
         calls.iter().map(|call| M::register_view(&call.op, call.ret.as_ref())).collect();
     let mut units = Vec::new();
-    if !views.contains(&RegisterView::Opaque) {
+    let hides = |view: &RegisterView| matches!(view, RegisterView::Opaque | RegisterView::Differs(_));
+    if !views.iter().any(hides) {
         let mut seen = HashSet::new();
         for value in views.iter().filter_map(|view| view.writes()) {
             if seen.insert(value) {

@@ -445,7 +445,8 @@ impl Stream {
         loop {
             let stage = &self.stages[first];
             let is_closed = stage.closed.is_some_and(|closed| closed < least_open);
-            if !is_over && !(is_closed && first != last) {
+            let is_forgotten = is_over || is_closed && first != last;
+            if !is_forgotten {
                 self.blocks[block].first = first;
                 return false;
             }

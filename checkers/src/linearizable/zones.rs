@@ -42,7 +42,7 @@ pub enum Zones {
 /// Judges the calls of a register whose values are unique.
 pub fn zones<M: Model>(initial: &M, calls: &[Call<M>]) -> Zones {
     let Some(held) = initial.register_value() else { return Zones::NotApplicable };
-    match Blocks::read(held, calls, u64::MAX).map(|blocks| blocks.judge()) {
+    match Blocks::read(held, calls, u64::MAX).map(Blocks::judge) {
         None => Zones::NotApplicable,
         Some(Ok(order)) if replay(initial, calls, &order) => Zones::Linearizable(order),
         // The slots of failed swaps got into each other's way.
@@ -60,7 +60,7 @@ fn earliest<M: Model>(held: Held, calls: &[Call<M>], mut core: Vec<usize>) -> Ve
     for _ in 0..EARLIER_MAX {
         let last = core.iter().filter_map(|&position| calls[position].returned).max();
         let Some(end) = last.and_then(|last| last.checked_sub(1)) else { break };
-        match Blocks::read(held, calls, end).map(|blocks| blocks.judge()) {
+        match Blocks::read(held, calls, end).map(Blocks::judge) {
             Some(Err(earlier)) => core = earlier,
             Some(Ok(_)) | None => break,
         }

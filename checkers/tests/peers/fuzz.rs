@@ -88,7 +88,7 @@ pub fn compare(first_seed: u64, histories: u64) -> Tally {
         let differs =
             |who: &str, says: &str| format!("porcupine-rs says {}, {who} says {says}", verdict(expected));
         // The judge checks its own answers and panics if they do not hold.
-        let Ok(judgement) = catch_unwind(|| judge(&Register::default(), draw(seed), Budget::default()))
+        let Ok(judgement) = catch_unwind(|| judge(&Register::default(), &draw(seed), Budget::default()))
         else {
             dispute("the judge contradicts itself".to_owned());
             continue;

@@ -56,6 +56,13 @@ impl Explainer<'_> {
                     list(&oddity.expected)
                 ),
             ),
+            OddityKind::Reordered => (
+                "reordered appends",
+                format!(
+                    "T1 read {seen}; T2 appended {} to it, in this order and in one step",
+                    list(&oddity.expected)
+                ),
+            ),
         };
         let told: Vec<usize> = std::iter::once(oddity.reader).chain(oddity.other).collect();
         let mut text = vec![headline];

@@ -60,13 +60,15 @@ pub(super) enum OddityKind {
     IntermediateRead,
     /// Two reads show different orders.
     IncompatibleOrder,
+    /// A read shows the appends of one transaction in another order than it made them, or not all of them.
+    Reordered,
 }
 
 /// Who appended an element.
 #[derive(Clone, Copy)]
 struct Writer {
     transaction: usize,
-    /// The next element that the same transaction appended to the same list.
+    /// Whether the transaction appended nothing more to the list after it.
     is_last: bool,
 }
 
@@ -80,20 +82,20 @@ impl<'a> Observed<'a> {
             repeated,
             took_effect: transactions.iter().map(Transaction::has_committed).collect(),
         };
-        let mut reads: BTreeMap<&str, Vec<(usize, &[Value], usize)>> = BTreeMap::new();
+        let mut reads: BTreeMap<&str, Vec<Read<'_>>> = BTreeMap::new();
         for (index, transaction) in transactions.iter().enumerate() {
             if !transaction.has_committed() {
                 continue;
             }
-            for Read { key, seen, external } in observed.own_reads(index, transaction) {
-                if !ambiguous.contains(key) {
-                    observed.judge_read(index, key, seen, external, &writers, transactions);
-                    reads.entry(key).or_default().push((index, seen, external));
+            for read in observed.own_reads(index, transaction) {
+                if !ambiguous.contains(read.key) {
+                    observed.judge_read(&read, &writers, transactions);
+                    reads.entry(read.key).or_default().push(read);
                 }
             }
         }
         for (key, reads) in reads {
-            observed.add_list(key, &reads, &writers);
+            observed.add_list(key, &reads, &writers, transactions);
         }
         observed.add_unseen(transactions, &writers, &ambiguous);
         observed.oddities.sort_by_key(|oddity| (oddity.kind, oddity.reader));
@@ -121,7 +123,7 @@ impl<'a> Observed<'a> {
                     };
                     if agrees {
                         if read.is_none() {
-                            reads.push(Read { key, seen, external: seen.len() - own.len() });
+                            reads.push(Read { reader: index, key, seen, external: seen.len() - own.len() });
                         }
                         (*read, *own) = (Some(seen), Vec::new());
                     } else {
@@ -145,13 +147,11 @@ impl<'a> Observed<'a> {
 
     fn judge_read(
         &mut self,
-        reader: usize,
-        key: &'a str,
-        seen: &'a [Value],
-        external: usize,
+        read: &Read<'a>,
         writers: &HashMap<(&str, Value), Writer>,
         transactions: &[Transaction<'_>],
     ) {
+        let &Read { reader, key, seen, external } = read;
         let mut odd = |kind, value, other| {
             let expected = Vec::new();
             self.oddities.push(Oddity { kind, reader, other, key, seen, value: Some(value), expected });
@@ -183,17 +183,17 @@ impl<'a> Observed<'a> {
     fn add_list(
         &mut self,
         key: &'a str,
-        reads: &[(usize, &'a [Value], usize)],
+        reads: &[Read<'a>],
         writers: &HashMap<(&str, Value), Writer>,
+        transactions: &[Transaction<'_>],
     ) {
         // The first of the longest, so that the same history gives the same text.
-        let &(longest_reader, longest, _) = reads
-            .iter()
-            .rev()
-            .max_by_key(|(_, seen, _)| seen.len())
-            .expect("a list is here because it was read");
-        let mut agree = true;
-        for &(reader, seen, _) in reads {
+        let longest = reads.iter().rev().max_by_key(|read| read.seen.len());
+        let &Read { reader: longest_reader, seen: longest, .. } =
+            longest.expect("a list is here because it was read");
+        // An element that is there twice has no one place in the order.
+        let mut agree = longest.iter().collect::<HashSet<_>>().len() == longest.len();
+        for &Read { reader, seen, .. } in reads {
             if !longest.starts_with(seen) {
                 agree = false;
                 self.oddities.push(Oddity {
@@ -209,8 +209,32 @@ impl<'a> Observed<'a> {
         }
         let who = |value: &Value| writers.get(&(key, *value)).map(|writer| writer.transaction);
         let writers: Option<Vec<usize>> = longest.iter().map(who).collect();
+        if let (true, Some(writers)) = (agree, &writers) {
+            let mut shown: BTreeMap<usize, Vec<Value>> = BTreeMap::new();
+            for (&value, &writer) in longest.iter().zip(writers) {
+                shown.entry(writer).or_default().push(value);
+            }
+            for (writer, shown) in shown {
+                let own = transactions[writer].appends().filter(|append| append.0 == key);
+                let own: Vec<Value> = own.map(|(_, value)| value).collect();
+                // Appends that are missing at the end are another matter: a read of half a transaction, or a
+                // transaction's own read before it was done.
+                if !own.starts_with(&shown) {
+                    agree = false;
+                    self.oddities.push(Oddity {
+                        kind: OddityKind::Reordered,
+                        reader: longest_reader,
+                        other: Some(writer),
+                        key,
+                        seen: longest,
+                        value: None,
+                        expected: own,
+                    });
+                }
+            }
+        }
         if let (true, Some(writers)) = (agree, writers) {
-            let reads = reads.iter().map(|&(reader, _, external)| (reader, external)).collect();
+            let reads = reads.iter().map(|read| (read.reader, read.external)).collect();
             self.lists.insert(key, List { longest, writers, unseen: Vec::new(), reads });
         }
     }
@@ -241,6 +265,7 @@ impl<'a> Observed<'a> {
 
 /// The first read of a list in a transaction.
 struct Read<'a> {
+    reader: usize,
     key: &'a str,
     seen: &'a [Value],
     /// How much of it others had appended.

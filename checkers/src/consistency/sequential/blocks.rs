@@ -10,7 +10,7 @@
 //!
 //! A write that never returned and whose value nobody needed is left out: nothing depends on it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::super::graph::{Graph, Step};
 use crate::history::{Operation, ProcessId};
@@ -73,7 +73,7 @@ impl Stages {
             let view = Register::register_view(&operation.op, reply);
             match view {
                 RegisterView::Read(_) | RegisterView::Write(_) | RegisterView::Swap { .. } => {
-                    views.push(Some(view))
+                    views.push(Some(view));
                 }
                 // A read whose reply nobody saw.
                 _ if reply.is_none() && Register::is_pure(&operation.op, None) => views.push(None),
@@ -135,7 +135,6 @@ impl Stages {
     }
 
     /// The place of each operation, and the first value of each block, that of the initial value first.
-    #[expect(clippy::type_complexity, reason = "two results that are made together and used once")]
     fn places(&self) -> Result<(Vec<Option<Place>>, Vec<Held>), Argument> {
         let mut successors: BTreeMap<u64, (u64, usize)> = BTreeMap::new();
         for (id, view) in self.views.iter().enumerate() {
@@ -178,39 +177,36 @@ impl Stages {
     }
 }
 
-/// Leaves out what never returned and writes a value that nobody needs, and what this makes unneeded in turn.
+/// Leaves out what never returned and writes a value that nobody needs. Needed is what an operation that returned
+/// needs, and what the writer of a needed value needs in turn.
 fn drop_unneeded(operations: &[&Operation], views: &mut [Option<RegisterView>]) {
-    let mut needs: HashMap<u64, usize> = HashMap::new();
-    for value in views.iter().flatten().filter_map(|view| view.needs().flatten()) {
-        *needs.entry(value).or_default() += 1;
-    }
-    // From unneeded value to unneeded value, each operation at most once.
-    let mut unneeded: Vec<usize> = (0..views.len()).collect();
-    let mut open: HashMap<u64, Vec<usize>> = HashMap::new();
+    let returned = |id: usize| operations[id].reply().is_some();
+    let mut open: HashMap<u64, Vec<RegisterView>> = HashMap::new();
+    let mut unexplored = Vec::new();
     for (id, view) in views.iter().enumerate() {
-        if operations[id].reply().is_none()
-            && let Some(value) = view.and_then(RegisterView::writes)
-        {
-            open.entry(value).or_default().push(id);
+        let Some(view) = view else { continue };
+        if returned(id) {
+            unexplored.extend(view.needs().flatten());
+        } else if let Some(value) = view.writes() {
+            open.entry(value).or_default().push(*view);
         }
     }
-    while let Some(id) = unneeded.pop() {
-        let Some(view) = views[id] else { continue };
-        let Some(value) = view.writes() else { continue };
-        if operations[id].reply().is_some() || needs.get(&value).is_some_and(|&count| count > 0) {
-            continue;
+    let mut needed = HashSet::new();
+    while let Some(value) = unexplored.pop() {
+        if needed.insert(value) {
+            let writers = open.get(&value).into_iter().flatten();
+            unexplored.extend(writers.filter_map(|view| view.needs().flatten()));
         }
-        views[id] = None;
-        if let Some(from) = view.needs().flatten() {
-            let count = needs.get_mut(&from).expect("it was counted");
-            *count -= 1;
-            unneeded.extend(open.get(&from).into_iter().flatten());
+    }
+    for (id, slot) in views.iter_mut().enumerate() {
+        if !returned(id) && slot.and_then(RegisterView::writes).is_some_and(|value| !needed.contains(&value))
+        {
+            *slot = None;
         }
     }
 }
 
 /// The value of the stage that the operation belongs to.
-#[expect(clippy::option_option, reason = "no stage and the stage of the initial value are different things")]
 fn value_of(view: RegisterView) -> Option<Held> {
     match view {
         RegisterView::Read(held) => Some(held),
