@@ -62,7 +62,7 @@ impl fmt::Display for Violation {
         match *problem {
             Problem::Unwritten(held) => write!(
                 f,
-                "p{process} was told at {at} that {key} held {}, which nobody had written or which was overwritten long before",
+                "p{process} was told at {at} that {key} held {}, which was overwritten long before or never written",
                 show(held)
             ),
             Problem::LostUpdate(held) => {

@@ -29,7 +29,9 @@ pub fn outcome(judgement: &Judgement) -> String {
         };
         line(&mut text, word, &format!("{}: {}", finding.checker, finding.summary));
         // The summary tells the first anomaly, and mostly begins as its argument does.
-        if let Some(anomaly) = finding.anomalies.first() {
+        // Beside a violation, what the run lacked is of no interest: it may have been ended for that violation.
+        let matters = finding.verdict == judgement.verdict;
+        if let Some(anomaly) = finding.anomalies.first().filter(|_| matters) {
             for argument in
                 anomaly.text.iter().filter(|argument| !finding.summary.contains(argument.as_str()))
             {
