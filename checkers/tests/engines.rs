@@ -1,44 +1,19 @@
 //! The engines against each other and against brute force, on small random histories.
 
+mod brute_force;
 mod peers;
 mod random;
 
 use std::cell::Cell;
 
+use brute_force::{brute_force, calls};
 use checkers::Budget;
-use checkers::history::{Completion, Event, History, Operation, ProcessId, Reply};
+use checkers::history::{Completion, Event, History, ProcessId, Reply};
 use checkers::linearizable::{Call, Judgement, StreamChecker, Zones, judge, zones};
-use checkers::model::{Register, SequentialSpec};
+use checkers::model::Register;
 use peers::fuzz::draw;
 use peers::load::{Load, perform};
 use random::{Shape, for_all};
-
-fn calls(history: &History) -> Vec<Call<Register>> {
-    let not_failed = history.operations().iter().filter(|operation| !operation.failed());
-    let call = |operation: &Operation| Call {
-        id: operation.index,
-        op: operation.op.clone(),
-        ret: operation.reply().cloned(),
-        invoked: operation.invoked_at,
-        returned: operation.reply().and(operation.completed_at),
-    };
-    not_failed.map(call).collect()
-}
-
-/// Tries every order of every choice of those that never returned.
-fn brute_force(state: &Register, left: &[Call<Register>]) -> bool {
-    let may_be_next = |call: &Call<Register>| {
-        left.iter().all(|other| other.returned.is_none_or(|returned| returned >= call.invoked))
-    };
-    left.iter().all(|call| call.returned.is_none())
-        || left.iter().enumerate().filter(|(_, call)| may_be_next(call)).any(|(position, call)| {
-            let mut after = state.clone();
-            let reply = after.invoke(&call.op);
-            let mut rest = left.to_vec();
-            rest.remove(position);
-            call.ret.as_ref().is_none_or(|ret| *ret == reply) && brute_force(&after, &rest)
-        })
-}
 
 /// Values are drawn from many, so most histories have no value twice.
 const UNIQUE: Shape = Shape { operations: 8, clients: 4, values: 10_000, ties: true };

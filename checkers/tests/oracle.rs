@@ -1,44 +1,18 @@
 //! The search against dumber twins: every order tried by brute force, and stateright's tester.
 
+mod brute_force;
 mod random;
 
 use std::cell::Cell;
 
-use checkers::history::{Completion, Event, Header, History, Op, Operation, ProcessId, Reply};
+use brute_force::{brute_force, calls};
+use checkers::history::{Completion, Event, Header, History, Op, ProcessId, Reply};
 use checkers::linearizable::{Call, Judgement, Outcome, Reductions, judge, search};
-use checkers::model::{Plain, Register, SequentialSpec};
+use checkers::model::{Plain, Register};
 use checkers::{Budget, Checker, Evidence, Expectations, Linearizable, Verdict};
 use random::{Shape, for_all};
 use stateright::semantics::register::{Register as PlainRegister, RegisterOp, RegisterRet};
 use stateright::semantics::{ConsistencyTester, LinearizabilityTester};
-
-/// The operations as the checker would hand them to the search.
-fn calls(history: &History) -> Vec<Call<Register>> {
-    let not_failed = history.operations().iter().filter(|operation| !operation.failed());
-    let call = |operation: &Operation| Call {
-        id: operation.index,
-        op: operation.op.clone(),
-        ret: operation.reply().cloned(),
-        invoked: operation.invoked_at,
-        returned: operation.reply().and(operation.completed_at),
-    };
-    not_failed.map(call).collect()
-}
-
-/// Tries every order of every choice of those that never returned.
-fn brute_force(state: &Register, left: &[Call<Register>]) -> bool {
-    let may_be_next = |call: &Call<Register>| {
-        left.iter().all(|other| other.returned.is_none_or(|returned| returned >= call.invoked))
-    };
-    left.iter().all(|call| call.returned.is_none())
-        || left.iter().enumerate().filter(|(_, call)| may_be_next(call)).any(|(position, call)| {
-            let mut after = state.clone();
-            let reply = after.invoke(&call.op);
-            let mut rest = left.to_vec();
-            rest.remove(position);
-            call.ret.as_ref().is_none_or(|ret| *ret == reply) && brute_force(&after, &rest)
-        })
-}
 
 fn is_linearizable(calls: &[Call<Register>]) -> bool {
     match judge(&Register::default(), calls, Budget::default()) {
