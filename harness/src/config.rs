@@ -1,6 +1,6 @@
 //! What was asked of a run: the command line, checked, before anything is drawn from the seed.
 
-use nemesis::target::Target;
+use nemesis::faults::selection::Choice;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -70,8 +70,8 @@ pub struct RunConfig {
     pub nodes: u16,
     /// Name of the workload.
     pub workload: String,
-    /// Which faults, each with a target if one was asked for.
-    pub faults: Vec<(String, Option<Target>)>,
+    /// Which faults, each with what was asked for of it.
+    pub faults: Vec<Choice>,
     /// How long clients and nemesis work.
     pub time_limit_ms: u64,
     /// Operations a second, all processes together.

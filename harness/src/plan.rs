@@ -144,7 +144,7 @@ pub fn plan(config: &RunConfig, seed: u64) -> Result<Plan> {
 
 /// Every kind of fault that was asked for must have happened at least once.
 fn expected_faults(config: &RunConfig) -> Vec<ExpectedFault> {
-    let names = config.faults.iter().map(|(name, _)| name.clone()).collect::<BTreeSet<_>>();
+    let names = config.faults.iter().map(|choice| choice.fault.clone()).collect::<BTreeSet<_>>();
     names.into_iter().map(|name| ExpectedFault { name, times: 1 }).collect()
 }
 

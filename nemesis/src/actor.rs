@@ -14,7 +14,7 @@ use checkers::history::{Evidence, FaultPhase, NodeId, Outcome, Receipt};
 
 use crate::cluster::Cluster;
 use crate::faults::hold::Hold;
-use crate::faults::{self, Fault, FaultError, Unknown, heal};
+use crate::faults::{self, Aim, Fault, FaultError, Unknown, heal};
 use crate::schedule::{Schedule, Step};
 use crate::target::Rng;
 
@@ -99,6 +99,16 @@ pub enum NemesisError {
     /// The schedule names a fault that does not exist.
     #[error(transparent)]
     Unknown(#[from] Unknown),
+    /// The schedule sets a fault to what it cannot be set to.
+    #[error("the step of {fault} at {at_ms} ms: {reason}")]
+    Knobs {
+        /// The fault.
+        fault: &'static str,
+        /// The step's time.
+        at_ms: u64,
+        /// What is wrong.
+        reason: String,
+    },
     /// A fault could not be injected.
     #[error("failed to inject {fault}: {source}")]
     Inject {
@@ -151,6 +161,10 @@ pub fn run_at(
     // Names are looked up before anything is hurt: a plan may have been edited by hand.
     let pending = schedule.steps.iter().map(|step| Ok((step, faults::find(&step.fault)?)));
     let pending = pending.collect::<Result<VecDeque<_>, Unknown>>()?;
+    for (step, fault) in &pending {
+        let refused = |reason| NemesisError::Knobs { fault: fault.name(), at_ms: step.at_ms, reason };
+        step.knobs.check(fault.knobs()).map_err(refused)?;
+    }
     let late = Duration::ZERO;
     let mut nemesis = Nemesis { cluster, pace, record, targets_seed, pending, active: Vec::new(), late };
     let done = nemesis.carry_out();
@@ -234,7 +248,13 @@ impl Nemesis<'_> {
             }
         };
         let mut hold = Hold::default();
-        let injected = fault.inject(self.cluster, &nodes, &mut rng, &mut hold);
+        let knobs = step.knobs.complete(fault.knobs(), &mut rng);
+        let aim = Aim { targets: &nodes, knobs: &knobs };
+        let mut injected = fault.inject(self.cluster, &aim, &mut rng, &mut hold);
+        if let (Ok(receipt), false) = (&mut injected, knobs.is_empty()) {
+            let evidence = Evidence { source: "knobs".to_owned(), node: None, seen: knobs.to_string() };
+            receipt.evidence.insert(0, evidence);
+        }
         let error = self.record(fault.name(), FaultPhase::Inject, &nodes, injected, Some(step));
         let until = if error.is_some() { began } else { began + Duration::from_millis(step.duration_ms) };
         if !hold.is_empty() {

@@ -3,6 +3,7 @@
 pub mod actor;
 pub mod cluster;
 pub mod faults;
+pub mod knobs;
 pub mod net;
 pub mod proc;
 pub mod schedule;

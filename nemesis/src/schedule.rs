@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::faults::selection::Choice;
 use crate::faults::{self, Fault, Unknown};
+use crate::knobs::Knobs;
 use crate::target::{Rng, Target};
 use crate::trigger::Trigger;
 
@@ -44,6 +45,9 @@ pub struct Step {
     pub fault: String,
     /// Whom it hits, resolved when it begins.
     pub target: Target,
+    /// How it is set. What is left out is drawn when it begins.
+    #[serde(default, skip_serializing_if = "Knobs::is_empty")]
+    pub knobs: Knobs,
     /// What it waits for once its time has come.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trigger: Option<Trigger>,
@@ -93,6 +97,7 @@ impl Rhythm {
 /// The streams of random numbers, apart so that a target more or less does not shift the times.
 const TIMES_STREAM: u64 = 1;
 const TARGETS_STREAM: u64 = 2;
+const KNOBS_STREAM: u64 = 3;
 
 /// Draws a schedule for a cluster of `nodes` nodes whose least election timeout is `election_ms`. The last fault ends at
 /// the limit or before.
@@ -129,6 +134,7 @@ pub fn draw(
 
     let mut times = Rng::new(seed, TIMES_STREAM);
     let mut targets = Rng::new(seed, TARGETS_STREAM);
+    let mut settings = Rng::new(seed, KNOBS_STREAM);
     let mut first_round = candidates.iter().collect::<Vec<_>>();
     first_round.shuffle(&mut times);
     let mut first_round = first_round.into_iter();
@@ -157,7 +163,8 @@ pub fn draw(
         };
         let trigger = target.needs_leader().then_some(Trigger::LEADER_KNOWN);
         let fault = candidate.fault.name().to_owned();
-        steps.push(Step { at_ms: now_ms + quiet_ms, duration_ms, fault, target, trigger });
+        let knobs = candidate.knobs.complete(candidate.fault.knobs(), &mut settings);
+        steps.push(Step { at_ms: now_ms + quiet_ms, duration_ms, fault, target, knobs, trigger });
         now_ms += quiet_ms + duration_ms;
     }
 }
@@ -172,11 +179,12 @@ fn draw_span(span: Span, spare_ms: &mut u64, rng: &mut Rng) -> u64 {
 struct Candidate {
     fault: &'static dyn Fault,
     targets: Vec<Target>,
+    knobs: Knobs,
 }
 
 impl Candidate {
-    fn new((name, target): &Choice, nodes: u16) -> Result<Self, DrawError> {
-        let fault = faults::find(name)?;
+    fn new(Choice { fault, target, knobs }: &Choice, nodes: u16) -> Result<Self, DrawError> {
+        let fault = faults::find(fault)?;
         let size = usize::from(nodes);
         let impossible = |reason| DrawError::Impossible { fault: fault.name(), reason };
         if nodes < fault.nodes_min() {
@@ -191,7 +199,7 @@ impl Candidate {
             }
             None => fault.targets().iter().filter(|target| target.check(size).is_ok()).cloned().collect(),
         };
-        Ok(Self { fault, targets })
+        Ok(Self { fault, targets, knobs: knobs.clone() })
     }
 }
 

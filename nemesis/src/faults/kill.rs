@@ -8,7 +8,7 @@ use nix::unistd::Pid;
 
 use super::hold::Hold;
 use super::proof::Proof;
-use super::{Fault, FaultError, Needs};
+use super::{Aim, Fault, FaultError, Needs};
 use crate::cluster::{Cluster, ClusterError};
 use crate::proc::{self, Identity, Stat};
 use crate::target::{Rng, Target};
@@ -38,12 +38,12 @@ impl Fault for Kill {
     fn inject(
         &self,
         cluster: &mut dyn Cluster,
-        targets: &[NodeId],
+        aim: &Aim<'_>,
         _rng: &mut Rng,
         hold: &mut Hold,
     ) -> Result<Receipt, FaultError> {
         let mut proof = Proof::default();
-        for &node in targets {
+        for &node in aim.targets {
             let Some((pid, stat)) = running(cluster, node)? else {
                 proof.note("processes", Some(node), "down already");
                 continue;

@@ -11,6 +11,7 @@ use std::io;
 use checkers::history::{NodeId, Receipt};
 
 use crate::cluster::{Cluster, ClusterError};
+use crate::knobs::{Knob, Knobs};
 use crate::target::{Rng, Target};
 
 pub mod heal;
@@ -57,6 +58,11 @@ pub trait Fault: Sync {
         1
     }
 
+    /// What it can be set to.
+    fn knobs(&self) -> &'static [Knob] {
+        &[]
+    }
+
     /// Hurts the targets and looks whether it bit.
     ///
     /// What is hurt is written to `hold` before it is done, so that an injection that fails halfway can be healed.
@@ -67,7 +73,7 @@ pub trait Fault: Sync {
     fn inject(
         &self,
         cluster: &mut dyn Cluster,
-        targets: &[NodeId],
+        aim: &Aim<'_>,
         rng: &mut Rng,
         hold: &mut Hold,
     ) -> Result<Receipt, FaultError>;
@@ -80,6 +86,15 @@ pub trait Fault: Sync {
     ///
     /// The cluster refused. What could not be healed is still in `hold`; the rest is healed.
     fn heal(&self, cluster: &mut dyn Cluster, hold: &mut Hold, others: &Hold) -> Result<Receipt, FaultError>;
+}
+
+/// Whom an injection hits, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Aim<'a> {
+    /// The nodes, resolved.
+    pub targets: &'a [NodeId],
+    /// A setting for every knob of the fault.
+    pub knobs: &'a Knobs,
 }
 
 /// What of a cluster a fault acts on.

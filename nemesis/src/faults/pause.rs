@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 use super::hold::{Hold, Paused};
 use super::kill::running;
 use super::proof::Proof;
-use super::{Fault, FaultError, Needs};
+use super::{Aim, Fault, FaultError, Needs};
 use crate::cluster::Cluster;
 use crate::proc::{self, Identity, Stat};
 use crate::target::{Rng, Target};
@@ -46,12 +46,12 @@ impl Fault for Pause {
     fn inject(
         &self,
         cluster: &mut dyn Cluster,
-        targets: &[NodeId],
+        aim: &Aim<'_>,
         _rng: &mut Rng,
         hold: &mut Hold,
     ) -> Result<Receipt, FaultError> {
         let mut proof = Proof::default();
-        for &node in targets {
+        for &node in aim.targets {
             let Some((pid, stat)) = running(cluster, node)? else {
                 proof.note("processes", Some(node), "down");
                 continue;

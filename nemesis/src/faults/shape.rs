@@ -8,7 +8,7 @@ use checkers::history::{NodeId, Receipt};
 
 use super::hold::{Hold, Link};
 use super::links;
-use super::{Fault, FaultError, Needs};
+use super::{Aim, Fault, FaultError, Needs};
 use crate::cluster::Cluster;
 use crate::target::{Rng, Target};
 
@@ -47,12 +47,12 @@ impl Fault for Shape {
     fn inject(
         &self,
         cluster: &mut dyn Cluster,
-        targets: &[NodeId],
+        aim: &Aim<'_>,
         rng: &mut Rng,
         hold: &mut Hold,
     ) -> Result<Receipt, FaultError> {
         let nodes = cluster.nodes();
-        let cuts = (self.cuts)(&nodes, targets, rng);
+        let cuts = (self.cuts)(&nodes, aim.targets, rng);
         links::cut(cluster, &cuts, hold)
     }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use checkers::history::{FaultPhase, NodeId, Outcome};
 use nemesis::actor::{self, FaultRecord, NemesisError, Pace, Stop, Wake, run_at};
+use nemesis::knobs::Knobs;
 use nemesis::schedule::{Schedule, Step};
 use nemesis::target::Target;
 use nemesis::trigger::Trigger;
@@ -40,6 +41,7 @@ fn schedule(steps: &[&str]) -> Schedule {
             at_ms: at.parse().expect("a number"),
             duration_ms: duration.parse().expect("a number"),
             fault: fault.to_owned(),
+            knobs: Knobs::default(),
             trigger: target.needs_leader().then_some(Trigger::LEADER_KNOWN),
             target,
         }

@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use checkers::history::{NodeId, Outcome, Receipt};
 use nemesis::cluster::{Cluster, ClusterError, Links, Processes};
 use nemesis::faults::hold::{Hold, Link};
-use nemesis::faults::{self, FaultError};
+use nemesis::faults::{self, Aim, FaultError};
+use nemesis::knobs::Knobs;
 use nemesis::net::{LinkCounters, Rule};
 use nemesis::proc;
 use nemesis::target::Rng;
@@ -295,7 +296,10 @@ pub(crate) fn inject(
     let targets = targets.iter().copied().map(NodeId).collect::<Vec<_>>();
     let mut hold = Hold::default();
     let fault = faults::find(name).expect("tests name faults that exist");
-    (fault.inject(cluster, &targets, &mut Rng::new(1, 1), &mut hold), hold)
+    let mut rng = Rng::new(1, 1);
+    let knobs = Knobs::default().complete(fault.knobs(), &mut rng);
+    let aim = Aim { targets: &targets, knobs: &knobs };
+    (fault.inject(cluster, &aim, &mut rng, &mut hold), hold)
 }
 
 /// Injects a fault that must succeed in being tried.

@@ -54,13 +54,13 @@ fn keeps_its_promises(schedule: &Schedule, selection: &[Choice], limit_ms: u64) 
     }
     prop_assert!(free_from_ms <= limit_ms);
 
-    let chosen = selection.iter().map(|(name, _)| name.as_str()).collect::<BTreeSet<_>>();
+    let chosen = selection.iter().map(|choice| choice.fault.as_str()).collect::<BTreeSet<_>>();
     let first = schedule.steps.iter().take(selection.len()).map(|step| step.fault.as_str());
     prop_assert_eq!(first.collect::<BTreeSet<_>>(), chosen, "every fault once before any comes again");
     for step in &schedule.steps {
-        let (_, target) =
-            selection.iter().find(|(name, _)| *name == step.fault).expect("only what was asked for");
-        prop_assert!(target.as_ref().is_none_or(|target| *target == step.target));
+        let choice =
+            selection.iter().find(|choice| choice.fault == step.fault).expect("only what was asked for");
+        prop_assert!(choice.target.as_ref().is_none_or(|target| *target == step.target));
     }
     Ok(())
 }
