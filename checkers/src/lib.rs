@@ -16,9 +16,11 @@ pub mod history;
 mod json;
 pub mod linearizable;
 mod liveness;
+pub mod measures;
 pub mod model;
 pub mod picture;
 pub mod raft;
+mod reign;
 mod summary;
 pub mod trace;
 

@@ -5,9 +5,11 @@
 //! → [`judge`] (evidence read back from the [`run_dir`], findings, verdict) → [`report`].
 //! [`run`] walks it from end to end.
 
+pub mod child;
 pub mod cli;
 pub mod clock;
 pub mod cluster;
+pub mod compare;
 pub mod config;
 pub mod drive;
 pub mod error;
@@ -20,6 +22,7 @@ pub mod report;
 pub mod run;
 pub mod run_dir;
 pub mod simulation;
+pub mod statistics;
 pub mod stop;
 pub mod system;
 pub mod workload;

@@ -7,6 +7,8 @@
 //! a fault does not change the operations.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
 
 use checkers::history::NodeId;
 use checkers::{Consistency, Expectations, ExpectedFault};
@@ -87,6 +89,38 @@ impl Streams {
             packets: stream(4),
             nodes: stream(5),
         }
+    }
+}
+
+impl Plan {
+    /// Reads a plan that was saved, or written by hand.
+    ///
+    /// # Errors
+    ///
+    /// Bad usage that names the file, and the line and field where it is no plan.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = fs::read_to_string(path)
+            .map_err(|error| Error::usage(format!("cannot read {}: {error}", path.display())))?;
+        let plan: Self = serde_json::from_str(&text)
+            .map_err(|error| Error::usage(format!("{}: not a plan: {error}", path.display())))?;
+        if plan.format != FORMAT {
+            return Err(Error::usage(format!(
+                "{}: format {} is not known, this harness reads format {FORMAT}",
+                path.display(),
+                plan.format,
+            )));
+        }
+        Ok(plan)
+    }
+
+    /// Saves the plan.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let text = serde_json::to_string_pretty(self).expect("a plan has only string keys") + "\n";
+        fs::write(path, text).map_err(|error| Error::io("write", path, &error))
     }
 }
 

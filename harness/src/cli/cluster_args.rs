@@ -15,7 +15,7 @@ pub(super) enum Switch {
     Off,
 }
 
-#[derive(clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub(super) struct ClusterArgs {
     /// The system under test
     #[arg(long, default_value = "raft-kv", value_name = "NAME")]

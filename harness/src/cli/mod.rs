@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 
 mod check;
 mod cluster_args;
+mod compare;
 mod doctor;
 mod list;
 mod simulate;
@@ -36,6 +37,8 @@ enum Command {
     Test(test::Args),
     /// Boot a cluster and keep it until Ctrl-C, for curl and for looking
     Up(up::Args),
+    /// Run the same seeds under two configurations and say what differs
+    Compare(Box<compare::Args>),
     /// Run many seeds of the same protocol in virtual time; boots nothing
     Simulate(simulate::Args),
     /// Judge recorded runs again; boots nothing
@@ -75,6 +78,7 @@ fn run(command: &Command) -> Result<ExitCode> {
     match command {
         Command::Test(args) => test::run(args),
         Command::Up(args) => up::run(args),
+        Command::Compare(args) => compare::run(args),
         Command::Simulate(args) => simulate::run(args),
         Command::Check(args) => check::run(args),
         Command::List(args) => list::run(args),

@@ -1,6 +1,7 @@
 //! `harness test`: one run, from the plan to the verdict.
 
 use std::fs::File;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -18,10 +19,10 @@ use crate::run::{self, Options};
 use crate::run_dir::{Purpose, RunDir};
 use crate::stop::Stop;
 
-#[derive(clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
-    cluster: ClusterArgs,
+    pub(super) cluster: ClusterArgs,
     /// What clients ask
     #[arg(long, default_value = "register", value_name = "NAME")]
     workload: String,
@@ -46,9 +47,12 @@ pub(super) struct Args {
     /// A node that leaves a kind of operation unserved for longer, with a majority up and connected, is a finding
     #[arg(long, value_name = "MS")]
     unavailable_max_ms: Option<u64>,
+    /// Run this plan, as saved in a run directory or edited by hand, and nothing else that is asked for here
+    #[arg(long, value_name = "PLAN.json")]
+    plan: Option<PathBuf>,
     /// The source of all chance; the same seed gives the same plan
     #[arg(long, value_name = "N")]
-    seed: Option<u64>,
+    pub(super) seed: Option<u64>,
     /// Go on after a violation is certain, instead of ending the run there
     #[arg(long)]
     keep_going: bool,
@@ -57,11 +61,12 @@ pub(super) struct Args {
     pcap: bool,
     /// Print one JSON object on standard output, and nothing else there
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 impl Args {
-    fn config(&self) -> Result<RunConfig> {
+    /// What is asked for.
+    pub(super) fn config(&self) -> Result<RunConfig> {
         let faults = selection::parse(&self.faults).map_err(|error| Error::usage(error.to_string()))?;
         Ok(RunConfig {
             system: self.cluster.system.clone(),
@@ -81,7 +86,10 @@ impl Args {
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     // Drawn before the sandbox is entered, so that bad usage is told before anything is built.
-    let plan = plan(&args.config()?, args.seed.unwrap_or_else(super::fresh_seed))?;
+    let plan = match &args.plan {
+        Some(path) => Plan::read(path)?,
+        None => plan(&args.config()?, args.seed.unwrap_or_else(super::fresh_seed))?,
+    };
     let request = Request { tun: args.cluster.tun.clone(), ..Request::default() };
     let sandbox = net::enter(&request).map_err(|error| super::refused(&error))?;
 
