@@ -4,6 +4,7 @@
 //! evidence and the same [`Budget`] give the same finding, on the day of the run and years later. The formats
 //! of the evidence are specified in `HISTORY.md`.
 
+pub mod account;
 mod availability;
 mod consistency;
 pub mod counterexample;

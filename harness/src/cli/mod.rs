@@ -15,6 +15,7 @@ mod check;
 mod cluster_args;
 mod compare;
 mod doctor;
+mod explain;
 mod list;
 mod simulate;
 mod test;
@@ -43,6 +44,8 @@ enum Command {
     Simulate(simulate::Args),
     /// Judge recorded runs again; boots nothing
     Check(check::Args),
+    /// Tell the story of an invalid run: what was in force, who led, what clients saw, which rule that breaks
+    Explain(explain::Args),
     /// Show the faults, checkers, systems, workloads and bugs there are
     List(list::Args),
     /// Say what this machine can do, and why not
@@ -81,6 +84,7 @@ fn run(command: &Command) -> Result<ExitCode> {
         Command::Compare(args) => compare::run(args),
         Command::Simulate(args) => simulate::run(args),
         Command::Check(args) => check::run(args),
+        Command::Explain(args) => explain::run(args),
         Command::List(args) => list::run(args),
         Command::Doctor(args) => doctor::run(args),
     }
