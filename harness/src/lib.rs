@@ -21,6 +21,7 @@ pub mod recorder;
 pub mod report;
 pub mod run;
 pub mod run_dir;
+pub mod saved;
 pub mod simulation;
 pub mod statistics;
 pub mod stop;

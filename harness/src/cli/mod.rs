@@ -17,6 +17,7 @@ mod compare;
 mod doctor;
 mod explain;
 mod list;
+mod save;
 mod simulate;
 mod test;
 mod up;
@@ -44,6 +45,8 @@ enum Command {
     Simulate(simulate::Args),
     /// Judge recorded runs again; boots nothing
     Check(check::Args),
+    /// Keep a failure in results/saved, to be judged by every later build
+    Save(save::Args),
     /// Tell the story of an invalid run: what was in force, who led, what clients saw, which rule that breaks
     Explain(explain::Args),
     /// Show the faults, checkers, systems, workloads and bugs there are
@@ -84,6 +87,7 @@ fn run(command: &Command) -> Result<ExitCode> {
         Command::Compare(args) => compare::run(args),
         Command::Simulate(args) => simulate::run(args),
         Command::Check(args) => check::run(args),
+        Command::Save(args) => save::run(args),
         Command::Explain(args) => explain::run(args),
         Command::List(args) => list::run(args),
         Command::Doctor(args) => doctor::run(args),
