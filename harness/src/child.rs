@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use checkers::Verdict;
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::plan::Plan;
@@ -22,8 +22,8 @@ use crate::run_dir::RunDir;
 pub struct Ran {
     /// What the checkers said.
     pub verdict: Verdict,
-    /// What is said about each finding that is not valid: checker and summary.
-    pub found: Vec<(String, String)>,
+    /// The findings that are not valid.
+    pub found: Vec<Found>,
     /// What it left on disk.
     pub run: RunDir,
 }
@@ -47,11 +47,15 @@ struct Outcome {
     findings: Vec<Found>,
 }
 
-#[derive(Deserialize)]
-struct Found {
-    checker: String,
-    verdict: Verdict,
-    summary: String,
+/// A finding in a line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    /// The checker.
+    pub checker: String,
+    /// Its verdict.
+    pub verdict: Verdict,
+    /// What it says.
+    pub summary: String,
 }
 
 impl Runner {
@@ -88,11 +92,7 @@ impl Runner {
             Error::harness(format!("the run of seed {} printed no verdict: {error}", plan.seed))
         })?;
         let found = outcome.findings.into_iter().filter(|finding| finding.verdict != Verdict::Valid);
-        Ok(Ran {
-            verdict: outcome.verdict,
-            found: found.map(|finding| (finding.checker, finding.summary)).collect(),
-            run: RunDir::open(&outcome.run)?,
-        })
+        Ok(Ran { verdict: outcome.verdict, found: found.collect(), run: RunDir::open(&outcome.run)? })
     }
 }
 

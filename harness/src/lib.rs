@@ -22,6 +22,7 @@ pub mod report;
 pub mod run;
 pub mod run_dir;
 pub mod saved;
+pub mod shrink;
 pub mod simulation;
 pub mod statistics;
 pub mod stop;

@@ -18,6 +18,7 @@ mod doctor;
 mod explain;
 mod list;
 mod save;
+mod shrink;
 mod simulate;
 mod test;
 mod up;
@@ -45,6 +46,8 @@ enum Command {
     Simulate(simulate::Args),
     /// Judge recorded runs again; boots nothing
     Check(check::Args),
+    /// Find the smallest plan that still fails
+    Shrink(shrink::Args),
     /// Keep a failure in results/saved, to be judged by every later build
     Save(save::Args),
     /// Tell the story of an invalid run: what was in force, who led, what clients saw, which rule that breaks
@@ -87,6 +90,7 @@ fn run(command: &Command) -> Result<ExitCode> {
         Command::Compare(args) => compare::run(args),
         Command::Simulate(args) => simulate::run(args),
         Command::Check(args) => check::run(args),
+        Command::Shrink(args) => shrink::run(args),
         Command::Save(args) => save::run(args),
         Command::Explain(args) => explain::run(args),
         Command::List(args) => list::run(args),

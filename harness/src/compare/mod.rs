@@ -16,7 +16,7 @@ use checkers::{Evidence, Verdict};
 use serde::Serialize;
 use serde_json::{Value as Json, json};
 
-use crate::child::{Runner, say};
+use crate::child::{Found, Runner, say};
 use crate::config::RunConfig;
 use crate::error::{Error, Result};
 use crate::judge::read_evidence;
@@ -69,7 +69,7 @@ struct Taken {
     /// In the order of [`MEASURES`].
     values: Vec<Option<f64>>,
     /// What the checkers found that is not valid.
-    found: Vec<(String, String)>,
+    found: Vec<Found>,
 }
 
 /// A measure over all pairs that tell it.
@@ -157,7 +157,7 @@ fn taken(taken: &Taken) -> Json {
         "verdict": taken.verdict,
         "run": taken.run,
         "measures": values.collect::<serde_json::Map<_, _>>(),
-        "findings": taken.found.iter().map(|(checker, summary)| json!({"checker": checker, "summary": summary})).collect::<Vec<_>>(),
+        "findings": taken.found,
     })
 }
 

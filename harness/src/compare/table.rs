@@ -2,7 +2,6 @@
 
 use std::fmt::Write;
 
-use checkers::Verdict;
 use checkers::measures::{MEASURES, find};
 
 use super::{Comparison, Pair, Row, Taken};
@@ -42,7 +41,8 @@ pub(super) fn text(comparison: &Comparison) -> String {
     text.push('\n');
     for pair in &comparison.pairs {
         for (side, taken) in [("A", &pair.a), ("B", &pair.b)] {
-            for (checker, summary) in taken.found.iter().filter(|_| taken.verdict != Verdict::Valid) {
+            for finding in taken.found.iter().filter(|finding| finding.verdict == taken.verdict) {
+                let (checker, summary) = (&finding.checker, &finding.summary);
                 writeln!(text, "  seed {} {side}: {checker}: {summary}", pair.seed)
                     .expect("a string takes what it is given");
             }
