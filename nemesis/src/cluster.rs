@@ -5,6 +5,8 @@ use std::time::Duration;
 use checkers::history::NodeId;
 use nix::unistd::Pid;
 
+use crate::signals::Signals;
+
 /// Starts, stops and looks at the OS processes of the nodes.
 ///
 /// Implementations stand for one run and are called from one thread at a time.
@@ -45,6 +47,11 @@ pub trait Cluster {
     fn processes(&mut self) -> &mut dyn Processes;
     /// The links, where the sandbox has a switch.
     fn links(&mut self) -> Option<&mut dyn Links>;
+    /// What the cluster shows of itself now, for triggers. It is asked for every few milliseconds while a step waits, so
+    /// it must be cheap.
+    fn signals(&self) -> Signals {
+        Signals { leader: self.leader(), ..Signals::default() }
+    }
 }
 
 /// Why something could not be done to the cluster.

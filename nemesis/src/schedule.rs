@@ -19,11 +19,12 @@ use rand::RngExt;
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
+use crate::actor::NemesisError;
 use crate::faults::selection::Choice;
 use crate::faults::{self, Fault, Unknown};
 use crate::knobs::Knobs;
 use crate::target::{Rng, Target};
-use crate::trigger::Trigger;
+use crate::trigger::{Trigger, Until};
 
 /// What the nemesis will do.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +32,35 @@ use crate::trigger::Trigger;
 pub struct Schedule {
     /// In the order of their beginning.
     pub steps: Vec<Step>,
+}
+
+impl Schedule {
+    /// The steps with their faults, for a cluster of `size` nodes; a plan may have been edited by hand.
+    ///
+    /// # Errors
+    ///
+    /// The first step that names a fault that does not exist or asks for what cannot be.
+    pub(crate) fn checked(&self, size: usize) -> Result<Vec<(&Step, &'static dyn Fault)>, NemesisError> {
+        let steps = self.steps.iter().enumerate().map(|(index, step)| {
+            let fault = faults::find(&step.fault)?;
+            let check = || {
+                step.knobs.check(fault.knobs())?;
+                if let Target::Step(number) = step.target
+                    && number > index
+                {
+                    return Err(format!("target `{}` is not a step before it", step.target));
+                }
+                if let Some(trigger) = &step.trigger {
+                    trigger.when.check(index, self.steps.len(), size)?;
+                }
+                step.until.iter().try_for_each(|until| until.when.check(index + 1, self.steps.len(), size))
+            };
+            let refused = |reason| NemesisError::Step { fault: fault.name(), at_ms: step.at_ms, reason };
+            check().map_err(refused)?;
+            Ok((step, fault))
+        });
+        steps.collect()
+    }
 }
 
 /// One fault, from its injection to its heal.
@@ -51,6 +81,9 @@ pub struct Step {
     /// What it waits for once its time has come.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trigger: Option<Trigger>,
+    /// What keeps it in force when its duration is over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Until>,
 }
 
 impl Step {
@@ -164,7 +197,15 @@ pub fn draw(
         let trigger = target.needs_leader().then_some(Trigger::LEADER_KNOWN);
         let fault = candidate.fault.name().to_owned();
         let knobs = candidate.knobs.complete(candidate.fault.knobs(), &mut settings);
-        steps.push(Step { at_ms: now_ms + quiet_ms, duration_ms, fault, target, knobs, trigger });
+        steps.push(Step {
+            at_ms: now_ms + quiet_ms,
+            duration_ms,
+            fault,
+            target,
+            knobs,
+            trigger,
+            until: None,
+        });
         now_ms += quiet_ms + duration_ms;
     }
 }

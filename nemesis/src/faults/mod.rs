@@ -7,6 +7,7 @@
 //! A new fault is one file here and one line in [`FAULTS`].
 
 use std::io;
+use std::time::Duration;
 
 use checkers::history::{NodeId, Receipt};
 
@@ -61,6 +62,30 @@ pub trait Fault: Sync {
     /// What it can be set to.
     fn knobs(&self) -> &'static [Knob] {
         &[]
+    }
+
+    /// How many of `size` nodes a quorum must do without while it is in force on so many targets.
+    fn hurts(&self, size: usize, targets: usize) -> usize {
+        targets.min(size)
+    }
+
+    /// Why a correct system may fail under it, if it may. It is injected only when it was asked for by name.
+    fn beyond_promise(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// How often it acts again while it is in force, if it does.
+    fn period(&self, _knobs: &Knobs) -> Option<Duration> {
+        None
+    }
+
+    /// Acts again. What it has seen goes into `hold`, and into the receipt of the heal.
+    ///
+    /// # Errors
+    ///
+    /// The cluster refused.
+    fn pulse(&self, _cluster: &mut dyn Cluster, _hold: &mut Hold) -> Result<(), FaultError> {
+        Ok(())
     }
 
     /// Hurts the targets and looks whether it bit.

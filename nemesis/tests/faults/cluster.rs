@@ -17,6 +17,7 @@ use nemesis::faults::{self, Aim, FaultError};
 use nemesis::knobs::Knobs;
 use nemesis::net::{LinkCounters, Rule};
 use nemesis::proc;
+use nemesis::signals::{NodeSignals, Signals};
 use nemesis::target::Rng;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -89,6 +90,8 @@ pub(crate) struct TestCluster {
     pub(crate) leader: Cell<Option<NodeId>>,
     /// Counts down at each look; at zero the leader becomes known.
     pub(crate) leader_after_looks: Cell<Option<(u32, NodeId)>>,
+    /// Looks at its signals so far. At each, every node has answered one operation more.
+    pub(crate) looks: Cell<u64>,
     pub(crate) flaw: Flaw,
     pub(crate) has_switch: bool,
     size: u16,
@@ -109,6 +112,7 @@ impl TestCluster {
         let mut cluster = Self {
             leader: Cell::new(Some(NodeId(1))),
             leader_after_looks: Cell::new(None),
+            looks: Cell::new(0),
             flaw: Flaw::None,
             has_switch: true,
             size,
@@ -201,6 +205,13 @@ impl Cluster for TestCluster {
 
     fn links(&mut self) -> Option<&mut dyn Links> {
         self.has_switch.then_some(self as &mut dyn Links)
+    }
+
+    fn signals(&self) -> Signals {
+        self.looks.set(self.looks.get() + 1);
+        let node = NodeSignals { acknowledged: self.looks.get(), ..NodeSignals::default() };
+        let nodes = self.nodes().into_iter().map(|number| (number, node.clone())).collect();
+        Signals { leader: self.leader(), nodes, ..Signals::default() }
     }
 }
 
