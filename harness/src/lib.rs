@@ -18,6 +18,7 @@ pub mod names;
 pub mod observer;
 pub mod plan;
 pub mod recorder;
+pub mod replay;
 pub mod report;
 pub mod run;
 pub mod run_dir;

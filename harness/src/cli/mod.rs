@@ -17,6 +17,7 @@ mod compare;
 mod doctor;
 mod explain;
 mod list;
+mod replay;
 mod save;
 mod shrink;
 mod simulate;
@@ -46,6 +47,8 @@ enum Command {
     Simulate(simulate::Args),
     /// Judge recorded runs again; boots nothing
     Check(check::Args),
+    /// Run a recorded run again, its faults at the events that they fell on, and tell how often the same came of it
+    Replay(replay::Args),
     /// Find the smallest plan that still fails
     Shrink(shrink::Args),
     /// Keep a failure in results/saved, to be judged by every later build
@@ -90,6 +93,7 @@ fn run(command: &Command) -> Result<ExitCode> {
         Command::Compare(args) => compare::run(args),
         Command::Simulate(args) => simulate::run(args),
         Command::Check(args) => check::run(args),
+        Command::Replay(args) => replay::run(args),
         Command::Shrink(args) => shrink::run(args),
         Command::Save(args) => save::run(args),
         Command::Explain(args) => explain::run(args),
