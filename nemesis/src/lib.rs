@@ -10,4 +10,5 @@ pub mod proc;
 pub mod schedule;
 pub mod signals;
 pub mod target;
+pub mod throttle;
 pub mod trigger;
