@@ -16,6 +16,7 @@ use std::time::Duration;
 use checkers::history::NodeId;
 use nemesis::cluster::{ClusterError, Links, Processes};
 use nemesis::net::{Endpoint, LinkCounters, Network, Rule};
+use nemesis::signals::Signals;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rand::{Rng, SeedableRng};
@@ -282,6 +283,10 @@ impl nemesis::cluster::Cluster for Cluster {
 
     fn links(&mut self) -> Option<&mut dyn Links> {
         Some(self)
+    }
+
+    fn signals(&self) -> Signals {
+        Signals { leader: nemesis::cluster::Cluster::leader(self), ..self.shared.observer.signals() }
     }
 }
 

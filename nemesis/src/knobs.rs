@@ -131,6 +131,18 @@ impl Knobs {
         });
         Self(all.collect())
     }
+
+    /// These settings, and for about half of the other knobs that are `declared` one drawn from what is usual.
+    #[must_use]
+    pub fn half(&self, declared: &[Knob], rng: &mut Rng) -> Self {
+        let Self(mut all) = self.complete(declared, rng);
+        all.retain(|name, _| {
+            // Drawn for every knob, so that asking for one setting does not change the others.
+            let stays = rng.random_bool(0.5);
+            stays || self.0.contains_key(name)
+        });
+        Self(all)
+    }
 }
 
 impl fmt::Display for Knobs {

@@ -2,6 +2,7 @@
 
 pub mod actor;
 pub mod cluster;
+pub mod draw;
 pub mod faults;
 pub mod knobs;
 pub mod net;
@@ -10,4 +11,5 @@ pub mod proc;
 pub mod schedule;
 pub mod signals;
 pub mod target;
+pub mod throttle;
 pub mod trigger;

@@ -6,9 +6,10 @@
 use checkers::history::{NodeId, Receipt};
 
 use super::FaultError;
-use super::kill::{running, start};
+use super::kill::start;
 use super::links::require_open;
 use super::pause::resume;
+use super::process::running;
 use super::proof::Proof;
 use super::shape::all_links;
 use crate::cluster::Cluster;

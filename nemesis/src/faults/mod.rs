@@ -24,9 +24,12 @@ mod partition_bridge;
 mod partition_one_way;
 mod partition_ring;
 mod pause;
+mod process;
 mod proof;
+mod restart_storm;
 pub mod selection;
 mod shape;
+mod slow;
 
 use hold::Hold;
 
@@ -34,6 +37,8 @@ use hold::Hold;
 pub const FAULTS: &[&dyn Fault] = &[
     &kill::Kill,
     &pause::Pause,
+    &restart_storm::RestartStorm,
+    &slow::Slow,
     &partition::PARTITION,
     &partition_one_way::PARTITION_ONE_WAY,
     &partition_ring::PARTITION_RING,
