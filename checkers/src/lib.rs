@@ -6,6 +6,7 @@
 
 pub mod account;
 mod availability;
+mod bounds;
 mod consistency;
 pub mod counterexample;
 mod coverage;
@@ -26,6 +27,7 @@ mod summary;
 pub mod trace;
 
 pub use availability::Availability;
+pub use bounds::{Bound, Bounds};
 pub use consistency::{Append, Sequential, Staleness};
 pub use counterexample::Counterexample;
 pub use coverage::Coverage;
@@ -56,6 +58,7 @@ pub const CHECKERS: &[&dyn Checker] = &[
     &raft::SnapshotMatchesLog,
     &Recovery,
     &Availability,
+    &Bounds,
     &Crashes,
     &Coverage,
 ];

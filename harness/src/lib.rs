@@ -23,6 +23,7 @@ pub mod report;
 pub mod run;
 pub mod run_dir;
 pub mod saved;
+pub mod scenario;
 pub mod shrink;
 pub mod simulation;
 pub mod statistics;

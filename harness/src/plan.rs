@@ -12,7 +12,8 @@ use std::path::Path;
 
 use checkers::history::NodeId;
 use checkers::{Consistency, Expectations, ExpectedFault};
-use nemesis::schedule::{self, DrawError, Schedule};
+use nemesis::draw::{self, DrawError, Wish};
+use nemesis::schedule::Schedule;
 use rand::Rng;
 use rand::SeedableRng;
 use rand_pcg::Pcg64Mcg;
@@ -40,6 +41,9 @@ pub struct Plan {
     pub nodes: u16,
     /// Name of the workload.
     pub workload: String,
+    /// Name of the scenario that the schedule is of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scenario: Option<String>,
     /// How the nodes are set.
     pub settings: Settings,
     /// How many processes.
@@ -135,27 +139,24 @@ pub fn plan(config: &RunConfig, seed: u64) -> Result<Plan> {
     system.check(config)?;
     let workload = workload::find(&config.workload)?;
     let streams = Streams::draw(seed);
-    let election_ms = config.settings.election_ms;
-    let schedule =
-        schedule::draw(&config.faults, config.time_limit_ms, config.nodes, election_ms, streams.faults)
-            .map_err(|error| {
-                let usage = Error::usage(&error);
-                match error {
-                    DrawError::Impossible { .. } => {
-                        usage.help("choose others with --faults, or raise --nodes")
-                    }
-                    DrawError::Unknown(_) | DrawError::TooShort { .. } => usage,
-                }
-            })?;
+    let schedule = match &config.scenario {
+        Some(scenario) => scenario.schedule(),
+        None => draw(config, streams.faults)?,
+    };
     let expectations = Expectations {
         nodes: (1..=config.nodes).map(NodeId).collect(),
         operation_kinds: workload.operation_kinds().to_vec(),
         ok_operations_min: ok_operations_min(config),
-        faults: expected_faults(config),
+        faults: expected_faults(&schedule, config),
         recovery_limit_ms: config.recovery_limit_ms,
         complete: true,
         consistency: Consistency::default(),
         unavailable_max_ms: config.unavailable_max_ms,
+        bounds: config
+            .scenario
+            .as_ref()
+            .map(|scenario| scenario.bounds(&config.settings))
+            .unwrap_or_default(),
     };
     Ok(Plan {
         format: FORMAT,
@@ -164,6 +165,7 @@ pub fn plan(config: &RunConfig, seed: u64) -> Result<Plan> {
         system: config.system.clone(),
         nodes: config.nodes,
         workload: config.workload.clone(),
+        scenario: config.scenario.as_ref().map(|scenario| scenario.name.clone()),
         settings: config.settings.clone(),
         concurrency: config.concurrency,
         rate: config.rate,
@@ -176,9 +178,32 @@ pub fn plan(config: &RunConfig, seed: u64) -> Result<Plan> {
     })
 }
 
-/// Every kind of fault that was asked for must have happened at least once.
-fn expected_faults(config: &RunConfig) -> Vec<ExpectedFault> {
-    let names = config.faults.iter().map(|choice| choice.fault.clone()).collect::<BTreeSet<_>>();
+fn draw(config: &RunConfig, seed: u64) -> Result<Schedule> {
+    let wish = Wish {
+        faults: &config.faults,
+        mix: false,
+        time_limit_ms: config.time_limit_ms,
+        nodes: config.nodes,
+        election_ms: config.settings.election_ms,
+        overlap: 1,
+        beyond_quorum: false,
+    };
+    let drawn = draw::draw(&wish, seed);
+    drawn.map_err(|error| {
+        let usage = Error::usage(&error);
+        match error {
+            DrawError::Impossible { .. } => usage.help("choose others with --faults, or raise --nodes"),
+            DrawError::Unknown(_) | DrawError::TooShort { .. } => usage,
+        }
+    })
+}
+
+/// Every kind of fault that was asked for, or that the scenario has, must have happened at least once.
+fn expected_faults(schedule: &Schedule, config: &RunConfig) -> Vec<ExpectedFault> {
+    let names: BTreeSet<String> = match &config.scenario {
+        Some(_) => schedule.steps.iter().map(|step| step.fault.clone()).collect(),
+        None => config.faults.iter().map(|choice| choice.fault.clone()).collect(),
+    };
     names.into_iter().map(|name| ExpectedFault { name, times: 1 }).collect()
 }
 

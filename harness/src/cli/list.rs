@@ -1,10 +1,11 @@
-//! `harness list`: the faults, checkers, systems, workloads and bugs there are.
+//! `harness list`: the faults, checkers, systems, workloads, scenarios and bugs there are.
 
 use std::process::ExitCode;
 
 use clap::ValueEnum;
 
 use crate::error::Result;
+use crate::scenario::{self, SCENARIOS};
 use crate::system::SYSTEMS;
 use crate::workload::WORKLOADS;
 
@@ -22,11 +23,19 @@ enum Kind {
     Checkers,
     Systems,
     Workloads,
+    Scenarios,
     Bugs,
 }
 
-const KINDS: [Kind; 6] =
-    [Kind::Faults, Kind::Targets, Kind::Checkers, Kind::Systems, Kind::Workloads, Kind::Bugs];
+const KINDS: [Kind; 7] = [
+    Kind::Faults,
+    Kind::Targets,
+    Kind::Checkers,
+    Kind::Systems,
+    Kind::Workloads,
+    Kind::Scenarios,
+    Kind::Bugs,
+];
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let mut text = String::new();
@@ -60,6 +69,10 @@ fn items(kind: Kind) -> Vec<(String, String)> {
         }
         Kind::Systems => SYSTEMS.iter().map(|system| item(system.name(), system.about())).collect(),
         Kind::Workloads => WORKLOADS.iter().map(|workload| item(workload.name(), workload.about())).collect(),
+        Kind::Scenarios => SCENARIOS
+            .iter()
+            .map(|known| item(known.name, &scenario::find(known.name).expect("a test reads them all").about))
+            .collect(),
         Kind::Bugs => cluster_under_test::bugs::BUGS
             .iter()
             .map(|bug| item(bug.name, &format!("{} (breaks {})", bug.about, bug.breaks.join(", "))))

@@ -17,6 +17,7 @@ use crate::plan::{Plan, plan};
 use crate::report::{self, Progress};
 use crate::run::{self, Options};
 use crate::run_dir::{Purpose, RunDir};
+use crate::scenario;
 use crate::stop::Stop;
 
 #[derive(Clone, Debug, clap::Args)]
@@ -29,9 +30,12 @@ pub(super) struct Args {
     /// Which faults, as in `kill,pause:leader`; `all`, `partitions`, `none` (`harness list` shows faults and targets)
     #[arg(long, default_value = "kill,pause,partition", value_name = "LIST")]
     faults: String,
-    /// How long clients and nemesis work, in seconds
-    #[arg(long, default_value_t = 30, value_name = "S")]
-    time_limit: u64,
+    /// A known situation, in place of random faults (`harness list scenarios`), or a file of your own
+    #[arg(long, value_name = "NAME|FILE.toml", conflicts_with = "faults")]
+    scenario: Option<String>,
+    /// How long clients and nemesis work, in seconds [default: 30, or the scenario's]
+    #[arg(long, value_name = "S")]
+    time_limit: Option<u64>,
     /// Operations a second, all processes together
     #[arg(long, default_value_t = 300, value_name = "N")]
     rate: u32,
@@ -64,21 +68,30 @@ pub(super) struct Args {
     pub(super) json: bool,
 }
 
+/// How long a run lasts, unless somebody says otherwise.
+const TIME_LIMIT_S: u64 = 30;
+
 impl Args {
     /// What is asked for.
     pub(super) fn config(&self) -> Result<RunConfig> {
-        let faults = selection::parse(&self.faults).map_err(|error| Error::usage(error.to_string()))?;
+        let scenario = self.scenario.as_deref().map(scenario::find).transpose()?;
+        let faults = match &scenario {
+            Some(_) => Vec::new(),
+            None => selection::parse(&self.faults).map_err(|error| Error::usage(error.to_string()))?,
+        };
+        let time_limit = self.time_limit.or(scenario.as_ref().map(|known| known.time_limit_s));
         Ok(RunConfig {
             system: self.cluster.system.clone(),
-            nodes: self.cluster.nodes,
+            nodes: self.cluster.nodes(scenario.as_ref().map(|known| known.nodes)),
             workload: self.workload.clone(),
             faults,
-            time_limit_ms: self.time_limit.saturating_mul(1000),
+            time_limit_ms: time_limit.unwrap_or(TIME_LIMIT_S).saturating_mul(1000),
             rate: self.rate,
             concurrency: self.concurrency,
             operation_timeout_ms: self.operation_timeout_ms,
             recovery_limit_ms: self.recovery_limit.saturating_mul(1000),
             unavailable_max_ms: self.unavailable_max_ms,
+            scenario,
             settings: self.cluster.settings(),
         })
     }
