@@ -5,18 +5,20 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use checkers::Verdict;
-use nemesis::faults::selection;
+use nemesis::capability::Capabilities;
 use nemesis::net::{self, Request};
 use tracing_subscriber::EnvFilter;
 
 use super::cluster_args::ClusterArgs;
-use crate::config::RunConfig;
+use crate::config::{RunConfig, Settings, Variety};
 use crate::error::{Error, Result};
+use crate::faults::{self, Chosen};
 use crate::plan::{Plan, plan};
 use crate::report::{self, Progress};
 use crate::run::{self, Options};
 use crate::run_dir::{Purpose, RunDir};
 use crate::stop::Stop;
+use crate::system;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -25,9 +27,18 @@ pub(super) struct Args {
     /// What clients ask
     #[arg(long, default_value = "register", value_name = "NAME")]
     workload: String,
-    /// Which faults, as in `kill,pause:leader`; `all`, `partitions`, `none` (`harness list` shows faults and targets)
+    /// Which faults, as in `kill,pause:leader`; `all` (some, by the seed), `partitions`, `none` (`harness list faults`)
     #[arg(long, default_value = "kill,pause,partition", value_name = "LIST")]
     faults: String,
+    /// How many faults may be in force at once
+    #[arg(long, default_value_t = 2, value_name = "N")]
+    overlap: usize,
+    /// Let faults that overlap hurt more nodes than a quorum can do without
+    #[arg(long)]
+    beyond_quorum: bool,
+    /// Let the seed leave out some of the faults, and set cluster and clients otherwise
+    #[arg(long)]
+    swarm: bool,
     /// How long clients and nemesis work, in seconds
     #[arg(long, default_value_t = 30, value_name = "S")]
     time_limit: u64,
@@ -61,13 +72,20 @@ pub(super) struct Args {
 }
 
 impl Args {
-    fn config(&self) -> Result<RunConfig> {
-        let faults = selection::parse(&self.faults).map_err(|error| Error::usage(error.to_string()))?;
-        Ok(RunConfig {
+    fn config(&self, chosen: &Chosen) -> RunConfig {
+        let variety = match (self.swarm, chosen.is_all) {
+            (true, _) => Variety::Swarm,
+            (false, true) => Variety::Mix,
+            (false, false) => Variety::Every,
+        };
+        RunConfig {
             system: self.cluster.system.clone(),
             nodes: self.cluster.nodes,
             workload: self.workload.clone(),
-            faults,
+            faults: chosen.faults.clone(),
+            variety,
+            overlap: self.overlap,
+            beyond_quorum: self.beyond_quorum,
             time_limit_ms: self.time_limit.saturating_mul(1000),
             rate: self.rate,
             concurrency: self.concurrency,
@@ -75,13 +93,15 @@ impl Args {
             recovery_limit_ms: self.recovery_limit.saturating_mul(1000),
             unavailable_max_ms: self.unavailable_max_ms,
             settings: self.cluster.settings(),
-        })
+        }
     }
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     // Drawn before the sandbox is entered, so that bad usage is told before anything is built.
-    let plan = plan(&args.config()?, args.seed.unwrap_or_else(super::fresh_seed))?;
+    let system = system::find(&args.cluster.system)?;
+    let chosen = faults::choose(&args.faults, system, || Capabilities::probe(&args.cluster.tun))?;
+    let plan = plan(&args.config(&chosen), args.seed.unwrap_or_else(super::fresh_seed))?;
     let request = Request { tun: args.cluster.tun.clone(), ..Request::default() };
     let sandbox = net::enter(&request).map_err(|error| super::refused(&error))?;
 
@@ -89,6 +109,12 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     log_to(&directory)?;
     let progress = Progress::new();
     progress.phase("plan", &describe(&plan));
+    if !chosen.left_out.is_empty() {
+        progress.phase("left out", &chosen.left_out.join(" · "));
+    }
+    if args.swarm {
+        progress.phase("swarm", &describe_settings(&plan));
+    }
     progress.phase("sandbox", &format!("tier {}", sandbox.tier()));
     for warning in &sandbox.warnings {
         progress.phase("warning", warning);
@@ -129,6 +155,21 @@ fn describe(plan: &Plan) -> String {
         plan.time_limit_ms / 1000,
         plan.schedule.steps.len(),
         plan.seed,
+    )
+}
+
+/// What a swarm may have set otherwise.
+fn describe_settings(plan: &Plan) -> String {
+    let Settings { pre_vote, check_quorum, heartbeat_ms, election_ms, snapshot_entries, .. } = &plan.settings;
+    let on = |on: bool| if on { "on" } else { "off" };
+    let mut faults = plan.expectations.faults.iter().map(|fault| fault.name.as_str()).collect::<Vec<_>>();
+    faults.sort_unstable();
+    format!(
+        "{} · PreVote {} · CheckQuorum {} · heartbeat {heartbeat_ms} ms · election {election_ms} ms · snapshots every {snapshot_entries} · {} ops/s",
+        faults.join(" "),
+        on(*pre_vote),
+        on(*check_quorum),
+        plan.rate,
     )
 }
 
