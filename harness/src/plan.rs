@@ -12,16 +12,16 @@ use std::path::Path;
 
 use checkers::history::NodeId;
 use checkers::{Consistency, Expectations, ExpectedFault};
-use nemesis::draw::{self, DrawError, Wish};
+use nemesis::draw::{DrawError, Wish, draw};
 use nemesis::schedule::Schedule;
 use rand::Rng;
 use rand::SeedableRng;
 use rand_pcg::Pcg64Mcg;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{RunConfig, Settings};
+use crate::config::{RunConfig, Settings, Variety};
 use crate::error::{Error, Result};
-use crate::{system, workload};
+use crate::{swarm, system, workload};
 
 /// The version of the plan's format.
 pub const FORMAT: u32 = 1;
@@ -81,17 +81,12 @@ pub struct Streams {
 
 impl Streams {
     fn draw(seed: u64) -> Self {
-        // A stream is a generator of its own, seeded from the run's seed and the purpose's number, so a new
-        // purpose changes none of the others.
-        let stream = |purpose: u64| {
-            Pcg64Mcg::seed_from_u64(seed ^ purpose.wrapping_mul(0x9e37_79b9_7f4a_7c15)).next_u64()
-        };
         Self {
-            operations: stream(1),
-            faults: stream(2),
-            targets: stream(3),
-            packets: stream(4),
-            nodes: stream(5),
+            operations: stream(seed, 1),
+            faults: stream(seed, 2),
+            targets: stream(seed, 3),
+            packets: stream(seed, 4),
+            nodes: stream(seed, 5),
         }
     }
 }
@@ -128,6 +123,15 @@ impl Plan {
     }
 }
 
+/// The purpose of the stream that settings are drawn from. It is used up before the run, so it is not in the plan.
+const SETTINGS: u64 = 6;
+
+/// A stream is a generator of its own, seeded from the run's seed and the purpose's number, so a new purpose changes none
+/// of the others.
+fn stream(seed: u64, purpose: u64) -> u64 {
+    Pcg64Mcg::seed_from_u64(seed ^ purpose.wrapping_mul(0x9e37_79b9_7f4a_7c15)).next_u64()
+}
+
 /// Draws the plan of a run.
 ///
 /// # Errors
@@ -139,15 +143,23 @@ pub fn plan(config: &RunConfig, seed: u64) -> Result<Plan> {
     system.check(config)?;
     let workload = workload::find(&config.workload)?;
     let streams = Streams::draw(seed);
+    let drawn;
+    let config = match config.variety {
+        Variety::Every | Variety::Mix => config,
+        Variety::Swarm => {
+            drawn = swarm::draw(config, stream(seed, SETTINGS));
+            &drawn
+        }
+    };
     let schedule = match &config.scenario {
         Some(scenario) => scenario.schedule(),
-        None => draw(config, streams.faults)?,
+        None => random(config, streams.faults)?,
     };
     let expectations = Expectations {
         nodes: (1..=config.nodes).map(NodeId).collect(),
         operation_kinds: workload.operation_kinds().to_vec(),
         ok_operations_min: ok_operations_min(config),
-        faults: expected_faults(&schedule, config),
+        faults: expected_faults(&schedule),
         recovery_limit_ms: config.recovery_limit_ms,
         complete: true,
         consistency: Consistency::default(),
@@ -178,18 +190,17 @@ pub fn plan(config: &RunConfig, seed: u64) -> Result<Plan> {
     })
 }
 
-fn draw(config: &RunConfig, seed: u64) -> Result<Schedule> {
+fn random(config: &RunConfig, seed: u64) -> Result<Schedule> {
     let wish = Wish {
         faults: &config.faults,
-        mix: false,
+        mix: config.variety != Variety::Every,
         time_limit_ms: config.time_limit_ms,
         nodes: config.nodes,
         election_ms: config.settings.election_ms,
-        overlap: 1,
-        beyond_quorum: false,
+        overlap: config.overlap,
+        beyond_quorum: config.beyond_quorum,
     };
-    let drawn = draw::draw(&wish, seed);
-    drawn.map_err(|error| {
+    draw(&wish, seed).map_err(|error| {
         let usage = Error::usage(&error);
         match error {
             DrawError::Impossible { .. } => usage.help("choose others with --faults, or raise --nodes"),
@@ -198,12 +209,9 @@ fn draw(config: &RunConfig, seed: u64) -> Result<Schedule> {
     })
 }
 
-/// Every kind of fault that was asked for, or that the scenario has, must have happened at least once.
-fn expected_faults(schedule: &Schedule, config: &RunConfig) -> Vec<ExpectedFault> {
-    let names: BTreeSet<String> = match &config.scenario {
-        Some(_) => schedule.steps.iter().map(|step| step.fault.clone()).collect(),
-        None => config.faults.iter().map(|choice| choice.fault.clone()).collect(),
-    };
+/// Every kind of fault that is in the schedule must have happened at least once.
+fn expected_faults(schedule: &Schedule) -> Vec<ExpectedFault> {
+    let names = schedule.steps.iter().map(|step| step.fault.clone()).collect::<BTreeSet<_>>();
     names.into_iter().map(|name| ExpectedFault { name, times: 1 }).collect()
 }
 

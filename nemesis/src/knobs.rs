@@ -40,6 +40,19 @@ pub enum Range {
     Text(&'static [&'static str]),
 }
 
+impl fmt::Display for Range {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number { min, max, usual } => {
+                let usual = usual.iter().map(ToString::to_string).collect::<Vec<_>>();
+                write!(f, "{min} to {max}, usually {}", usual.join(" or "))
+            }
+            Self::Word(words) => write!(f, "{}", words.join(" or ")),
+            Self::Text(usual) => write!(f, "usually {}", usual.join(" or ")),
+        }
+    }
+}
+
 /// A setting.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(untagged)]

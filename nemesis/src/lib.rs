@@ -1,6 +1,7 @@
 //! Faults and the sandbox they act in.
 
 pub mod actor;
+pub mod capability;
 pub mod cluster;
 pub mod draw;
 pub mod faults;

@@ -88,7 +88,7 @@ fn config(common: &[OsString], settings: &str) -> Result<RunConfig> {
         Error::usage(format!("`{settings}`: {first}"))
             .help("a side is written with the options of `harness test`: pre-vote=off,election-ms=500")
     })?;
-    overlay.test.config()
+    Ok(overlay.test.config()?.0)
 }
 
 #[cfg(test)]

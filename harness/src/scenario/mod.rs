@@ -132,6 +132,11 @@ fn read(text: &str, name: &str, place: &str) -> Result<Scenario> {
 }
 
 impl Scenario {
+    /// The names of its faults, as they would be asked for on the command line.
+    pub fn faults(&self) -> String {
+        self.steps.iter().map(|step| step.fault.as_str()).collect::<Vec<_>>().join(",")
+    }
+
     /// What the nemesis does.
     pub fn schedule(&self) -> Schedule {
         Schedule { steps: self.steps.clone() }

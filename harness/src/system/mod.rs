@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use checkers::history::NodeId;
+use nemesis::faults::Needs;
 
 use crate::config::{RunConfig, Settings};
 use crate::error::Result;
@@ -40,6 +41,10 @@ pub trait System: Sync {
     fn client(&self, node: &NodeSpec, timeout: Duration) -> Box<dyn Client>;
     /// Where leaders and terms can be seen.
     fn observe(&self, node: &NodeSpec) -> Observe;
+    /// Why faults cannot act on this, if the system lacks it. What the machine lacks is not its matter.
+    fn lack(&self, _needs: Needs) -> Option<String> {
+        None
+    }
     /// The port on which a node takes requests that `curl` can send, if it has one.
     fn http_port(&self) -> Option<u16>;
 }
