@@ -5,7 +5,7 @@
 
 use nemesis::capability::Capabilities;
 use nemesis::faults::selection::{self, Choice};
-use nemesis::faults::{Fault, Needs, find};
+use nemesis::faults::{FAULTS, Fault, Needs, find};
 
 use crate::error::{Error, Result};
 use crate::system::System;
@@ -28,28 +28,27 @@ pub struct Chosen {
 ///
 /// A fault that does not exist, or was asked for by name and cannot be.
 pub fn choose(text: &str, system: &dyn System, probe: impl FnOnce() -> Capabilities) -> Result<Chosen> {
-    let parse = |text: &str| selection::parse(text).map_err(|error| Error::usage(error.to_string()));
-    let items = text.split(',').map(str::trim);
-    let (all, named) = items.partition::<Vec<_>, _>(|item| *item == "all");
-    let named = parse(&named.join(","))?;
-    let all = parse(&all.join(","))?;
-    let fault = |choice: &Choice| find(&choice.fault).expect("it was just read");
+    let (all, named) = text.split(',').map(str::trim).partition::<Vec<_>, _>(|item| *item == "all");
+    let named = selection::parse(&named.join(",")).map_err(|error| Error::usage(error.to_string()))?;
+    let named_faults = named.iter().map(|choice| find(&choice.fault).expect("it was just read"));
+    let is_all = !all.is_empty();
+    let all = if is_all { FAULTS } else { &[] };
 
-    let is_special = |choice: &Choice| !matches!(fault(choice).needs(), Needs::Processes | Needs::Links);
-    let machine = named.iter().chain(&all).any(is_special).then(probe);
+    let is_special = |fault: &dyn Fault| !matches!(fault.needs(), Needs::Processes | Needs::Links);
+    let machine = named_faults.clone().chain(all.iter().copied()).any(is_special).then(probe);
     let lack = |fault: &dyn Fault| lack(fault, machine.as_ref(), system);
-    for choice in &named {
-        if let Some((reason, help)) = lack(fault(choice)) {
-            return Err(Error::harness(format!("{} cannot be injected: {reason}", choice.fault)).help(help));
+    for fault in named_faults {
+        if let Some((reason, help)) = lack(fault) {
+            return Err(Error::harness(format!("{} cannot be injected: {reason}", fault.name())).help(help));
         }
     }
-    let mut chosen = Chosen { is_all: !all.is_empty(), faults: named, left_out: Vec::new() };
-    for choice in all {
-        let fault = fault(&choice);
-        let reason = lack(fault).map(|(reason, _)| reason);
+    let mut chosen = Chosen { is_all, faults: named, left_out: Vec::new() };
+    for fault in all {
+        let choice = Choice::any(*fault);
+        let reason = lack(*fault).map(|(reason, _)| reason);
         match reason.or_else(|| fault.beyond_promise().map(str::to_owned)) {
-            Some(reason) => chosen.left_out.push(format!("{}: {reason}", choice.fault)),
-            None if chosen.faults.contains(&choice) => (),
+            _ if chosen.faults.contains(&choice) => (),
+            Some(reason) => chosen.left_out.push(format!("{}: {reason}", fault.name())),
             None => chosen.faults.push(choice),
         }
     }
@@ -68,4 +67,27 @@ pub fn lack(
     }
     let help = "choose others with --faults, or another system with --system".to_owned();
     system.lack(needs).map(|reason| (reason, help))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::system::RaftKv;
+
+    fn unasked() -> Capabilities {
+        panic!("nothing but processes and links is needed")
+    }
+
+    #[test]
+    fn what_every_run_has_is_chosen_without_a_look_at_the_machine() {
+        let chosen = choose("kill,partition:minority", &RaftKv, unasked).expect("they exist");
+        let names = chosen.faults.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!((names.join(" ").as_str(), chosen.is_all), ("kill partition:minority", false));
+    }
+
+    #[test]
+    fn a_mistyped_name_is_bad_usage() {
+        let error = choose("kill,alll", &RaftKv, unasked).expect_err("no such fault");
+        assert!(error.message.contains("no fault `alll`; did you mean `all`?"), "{error}");
+    }
 }

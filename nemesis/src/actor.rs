@@ -1,12 +1,13 @@
 //! The nemesis: carries out a schedule on a cluster, records every injection and heal, and leaves nothing hurt.
 //!
 //! It lives on a thread of its own. [`run`] returns when the schedule is done or the run is stopped; in either case
-//! every fault in force is healed first, and then [`heal::everything`] repairs whatever else is amiss.
+//! every fault in force is healed first, and then [`heal::everything_and_members`] repairs whatever else is amiss.
 //!
 //! What a schedule promises is how long faults and the quiet between them last. So a step that begins late, because
 //! its trigger made it wait or because the evidence of the one before took time, moves all later steps by as much; and a
 //! step kept in force beyond its time moves those that were to begin after it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use checkers::history::{Evidence, FaultPhase, NodeId, Outcome, Receipt};
@@ -117,6 +118,7 @@ pub fn run_at(
         next: 0,
         look_again: None,
         active: Vec::new(),
+        removed: BTreeSet::new(),
         late: Duration::ZERO,
         before: start.clone(),
         start,
@@ -140,6 +142,8 @@ struct Nemesis<'a> {
     /// While it waits for its trigger: when to look again.
     look_again: Option<Duration>,
     active: Vec<Active<'a>>,
+    /// Nodes that a fault took out of the cluster at some time.
+    removed: BTreeSet<NodeId>,
     /// When the schedule began.
     origin: Duration,
     /// How much later than planned the steps begin by now.
@@ -277,6 +281,7 @@ impl Nemesis<'_> {
         let now = self.pace.now();
         // What failed halfway is healed at once.
         let due = if error.is_some() { began } else { began + Duration::from_millis(step.duration_ms) };
+        self.removed.extend(&hold.removed);
         self.progress[index] = Progress::Skipped;
         if was_tried || !hold.is_empty() {
             self.progress[index] = Progress::InForce(nodes.clone());
@@ -360,7 +365,7 @@ impl Nemesis<'_> {
             let _recorded = self.heal(last, None);
         }
         let nodes = self.cluster.nodes();
-        let healed = heal::everything(self.cluster);
+        let healed = heal::everything_and_members(self.cluster, &self.removed);
         match self.record(heal::FINAL_HEAL, FaultPhase::Heal, &nodes, healed, None) {
             Some(source) => Err(NemesisError::Heal { fault: heal::FINAL_HEAL, source }),
             None => Ok(()),

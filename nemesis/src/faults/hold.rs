@@ -3,7 +3,7 @@
 //! Faults may overlap, so undoing one must not undo another: a link cut by two partitions opens when the second
 //! is healed. Each injection therefore has a hold of its own, and healing undoes what it holds and nobody else does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -46,6 +46,10 @@ pub struct Hold {
     pub storms: BTreeMap<NodeId, Storm>,
     /// Nodes that get little of the processor.
     pub slowed: BTreeMap<NodeId, Slowed>,
+    /// Nodes in which a failpoint may be armed.
+    pub armed: BTreeSet<NodeId>,
+    /// Nodes that are no members for now.
+    pub removed: BTreeSet<NodeId>,
     /// Links cut, and what the switch had counted once the cut was in force.
     pub cut: BTreeMap<Link, LinkCounters>,
 }
@@ -86,6 +90,8 @@ impl Hold {
             && self.paused.is_empty()
             && self.storms.is_empty()
             && self.slowed.is_empty()
+            && self.armed.is_empty()
+            && self.removed.is_empty()
             && self.cut.is_empty()
     }
 
@@ -97,6 +103,8 @@ impl Hold {
             union.paused.extend(&hold.paused);
             union.storms.extend(hold.storms.clone());
             union.slowed.extend(hold.slowed.clone());
+            union.armed.extend(&hold.armed);
+            union.removed.extend(&hold.removed);
             union.cut.extend(&hold.cut);
         }
         union

@@ -15,10 +15,12 @@ use crate::cluster::{Cluster, ClusterError};
 use crate::knobs::{Knob, Knobs};
 use crate::target::{Rng, Target};
 
+mod crash_at;
 pub mod heal;
 pub mod hold;
 mod kill;
 mod links;
+mod members;
 mod partition;
 mod partition_bridge;
 mod partition_one_way;
@@ -26,10 +28,13 @@ mod partition_ring;
 mod pause;
 mod process;
 mod proof;
+mod remove_member;
 mod restart_storm;
 pub mod selection;
 mod shape;
 mod slow;
+mod transfer_leadership;
+mod wipe;
 
 use hold::Hold;
 
@@ -39,10 +44,14 @@ pub const FAULTS: &[&dyn Fault] = &[
     &pause::Pause,
     &restart_storm::RestartStorm,
     &slow::Slow,
+    &crash_at::CrashAt,
+    &wipe::Wipe,
     &partition::PARTITION,
     &partition_one_way::PARTITION_ONE_WAY,
     &partition_ring::PARTITION_RING,
     &partition_bridge::PARTITION_BRIDGE,
+    &remove_member::RemoveMember,
+    &transfer_leadership::TransferLeadership,
 ];
 
 /// A way to hurt a cluster, and to undo it.
@@ -134,6 +143,10 @@ pub enum Needs {
     Processes,
     /// The links between the nodes, which need a sandbox with a switch.
     Links,
+    /// Points in the nodes' code at which they can be told to die, which the system must have.
+    Failpoints,
+    /// Members and leadership, which the system must let be changed.
+    Membership,
 }
 
 impl Needs {
@@ -142,6 +155,8 @@ impl Needs {
         match self {
             Self::Processes => true,
             Self::Links => cluster.links().is_some(),
+            Self::Failpoints => cluster.failpoints().is_some(),
+            Self::Membership => cluster.membership().is_some(),
         }
     }
 }
@@ -151,6 +166,8 @@ impl std::fmt::Display for Needs {
         f.pad(match self {
             Self::Processes => "processes",
             Self::Links => "links",
+            Self::Failpoints => "failpoints",
+            Self::Membership => "membership",
         })
     }
 }
@@ -161,6 +178,12 @@ pub enum FaultError {
     /// The cluster has no links to act on.
     #[error("this cluster has no switch between its nodes; run `harness doctor`, or drop faults on links")]
     NoSwitch,
+    /// The system has no points at which its nodes can be told to die.
+    #[error("this system has no failpoints; drop faults on failpoints")]
+    NoFailpoints,
+    /// The system does not let its members be changed.
+    #[error("this system's members cannot be changed; drop faults on membership")]
+    NoMembership,
     /// The cluster could not do it.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
@@ -178,8 +201,14 @@ impl FaultError {
     /// Whether the harness is to blame. A node that came or went by itself just before is the cluster's doing.
     pub fn is_trouble(&self) -> bool {
         match self {
-            Self::NoSwitch | Self::Proc { .. } | Self::Cluster(ClusterError::Os { .. }) => true,
-            Self::Cluster(ClusterError::Down(_) | ClusterError::Up(_)) => false,
+            Self::NoSwitch
+            | Self::NoFailpoints
+            | Self::NoMembership
+            | Self::Proc { .. }
+            | Self::Cluster(ClusterError::Os { .. }) => true,
+            Self::Cluster(ClusterError::Down(_) | ClusterError::Up(_) | ClusterError::Refused { .. }) => {
+                false
+            }
         }
     }
 }

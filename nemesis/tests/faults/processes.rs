@@ -295,7 +295,7 @@ fn a_slowed_node_can_be_killed() {
 #[test]
 fn processes_need_no_switch_and_partitions_do() {
     let mut cluster = TestCluster::new(2);
-    cluster.has_switch = false;
+    (cluster.has_switch, cluster.has_system) = (false, false);
     for fault in nemesis::faults::FAULTS {
         let needs = fault.needs();
         assert_eq!(needs.are_met_by(&mut cluster), needs == Needs::Processes, "{}", fault.name());
