@@ -10,7 +10,7 @@ use super::kill::{running, start};
 use super::links::require_open;
 use super::pause::resume;
 use super::proof::Proof;
-use super::shape::all_links;
+use super::shape::{all_links, client_links};
 use crate::cluster::Cluster;
 use crate::net::Rule;
 
@@ -35,13 +35,14 @@ pub fn everything(cluster: &mut dyn Cluster) -> Result<Receipt, FaultError> {
 }
 
 fn open_links(cluster: &mut dyn Cluster, proof: &mut Proof) -> Result<(), FaultError> {
-    let all = all_links(&cluster.nodes()).collect::<Vec<_>>();
+    let nodes = cluster.nodes();
+    let all = all_links(&nodes).chain(client_links(&nodes)).collect::<Vec<_>>();
     // Without a switch there was nothing to cut.
     let Some(links) = cluster.links() else {
         return Ok(());
     };
-    for link in &all {
-        links.set(link.from, link.to, Rule::default());
+    for &link in &all {
+        links.set(link, Rule::default());
     }
     require_open(links, &all, proof)
 }

@@ -4,34 +4,12 @@
 //! is healed. Each injection therefore has a hold of its own, and healing undoes what it holds and nobody else does.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use checkers::history::NodeId;
 
-use crate::net::LinkCounters;
+pub use crate::net::Link;
+use crate::net::{LinkCounters, Rule};
 use crate::proc::Identity;
-
-/// A directed link between two nodes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Link {
-    /// Whose packets.
-    pub from: NodeId,
-    /// To whom.
-    pub to: NodeId,
-}
-
-impl Link {
-    /// The other direction.
-    pub fn reversed(self) -> Self {
-        Self { from: self.to, to: self.from }
-    }
-}
-
-impl fmt::Display for Link {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}→{}", self.from, self.to)
-    }
-}
 
 /// What one injection keeps hurt, with what heal needs to tell whether it stayed so.
 #[derive(Clone, Debug, Default)]
@@ -42,6 +20,8 @@ pub struct Hold {
     pub paused: BTreeMap<NodeId, Paused>,
     /// Links cut, and what the switch had counted once the cut was in force.
     pub cut: BTreeMap<Link, LinkCounters>,
+    /// Links with weather: what this injection added to each. Of several injections, what each of them added.
+    pub weather: BTreeMap<Link, Vec<Rule>>,
 }
 
 /// A paused process.
@@ -56,7 +36,7 @@ pub struct Paused {
 impl Hold {
     /// Whether nothing is hurt.
     pub fn is_empty(&self) -> bool {
-        self.killed.is_empty() && self.paused.is_empty() && self.cut.is_empty()
+        self.killed.is_empty() && self.paused.is_empty() && self.cut.is_empty() && self.weather.is_empty()
     }
 
     /// Everything that any of these holds keeps hurt.
@@ -66,6 +46,9 @@ impl Hold {
             union.killed.extend(&hold.killed);
             union.paused.extend(&hold.paused);
             union.cut.extend(&hold.cut);
+            for (&link, rules) in &hold.weather {
+                union.weather.entry(link).or_default().extend(rules);
+            }
         }
         union
     }

@@ -14,18 +14,36 @@ use crate::cluster::{Cluster, ClusterError};
 use crate::knobs::{Knob, Knobs};
 use crate::target::{Rng, Target};
 
+mod bandwidth;
+mod constrained_election;
+mod corrupt;
+mod corrupt_data;
+mod delay;
+mod duplicate;
+mod flap;
 pub mod heal;
 pub mod hold;
 mod kill;
 mod links;
+mod loss;
+mod measure;
 mod partition;
 mod partition_bridge;
+mod partition_chain;
+mod partition_clients;
+mod partition_deaf;
+mod partition_halves;
+mod partition_hub;
+mod partition_island;
 mod partition_one_way;
 mod partition_ring;
+mod partition_star;
 mod pause;
 mod proof;
+mod reorder;
 pub mod selection;
 mod shape;
+mod weather;
 
 use hold::Hold;
 
@@ -35,8 +53,24 @@ pub const FAULTS: &[&dyn Fault] = &[
     &pause::Pause,
     &partition::PARTITION,
     &partition_one_way::PARTITION_ONE_WAY,
+    &partition_deaf::PARTITION_DEAF,
     &partition_ring::PARTITION_RING,
     &partition_bridge::PARTITION_BRIDGE,
+    &partition_chain::PARTITION_CHAIN,
+    &partition_hub::PARTITION_HUB,
+    &partition_star::PARTITION_STAR,
+    &partition_halves::PARTITION_HALVES,
+    &partition_island::PARTITION_ISLAND,
+    &partition_clients::PARTITION_CLIENTS,
+    &constrained_election::ConstrainedElection,
+    &delay::DELAY,
+    &loss::LOSS,
+    &duplicate::DUPLICATE,
+    &reorder::REORDER,
+    &corrupt::CORRUPT,
+    &corrupt_data::CORRUPT_DATA,
+    &bandwidth::BANDWIDTH,
+    &flap::FLAP,
 ];
 
 /// A way to hurt a cluster, and to undo it.
@@ -56,6 +90,16 @@ pub trait Fault: Sync {
     /// The smallest cluster that it can hurt.
     fn nodes_min(&self) -> u16 {
         1
+    }
+
+    /// The group of faults that it belongs to, if any: a name that stands for all of them on the command line.
+    fn group(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Why `all` leaves it out, if it does: what it breaks is more than a correct system must survive.
+    fn beyond(&self) -> Option<&'static str> {
+        None
     }
 
     /// What it can be set to.
@@ -148,7 +192,9 @@ impl FaultError {
     /// Whether the harness is to blame. A node that came or went by itself just before is the cluster's doing.
     pub fn is_trouble(&self) -> bool {
         match self {
-            Self::NoSwitch | Self::Proc { .. } | Self::Cluster(ClusterError::Os { .. }) => true,
+            Self::NoSwitch
+            | Self::Proc { .. }
+            | Self::Cluster(ClusterError::Os { .. } | ClusterError::Link { .. }) => true,
             Self::Cluster(ClusterError::Down(_) | ClusterError::Up(_)) => false,
         }
     }

@@ -150,7 +150,12 @@ fn transmit(sender: &UdpSocket, burst: &Burst, began: Instant) -> io::Result<()>
     Ok(())
 }
 
-fn receive(receiver: &UdpSocket, burst: &Burst, began: Instant, all_sent: &AtomicBool) -> io::Result<Sighting> {
+fn receive(
+    receiver: &UdpSocket,
+    burst: &Burst,
+    began: Instant,
+    all_sent: &AtomicBool,
+) -> io::Result<Sighting> {
     let mut sighting = Sighting { sent: burst.count, bytes: burst.bytes, ..Sighting::default() };
     let mut buffer = vec![0; usize::from(u16::MAX)];
     let mut quiet_since = Instant::now();

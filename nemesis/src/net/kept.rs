@@ -80,7 +80,8 @@ impl Kept {
     /// Everything kept, in the order in which it was dropped: TCP discards a segment that looks older than another.
     pub(super) fn take(&mut self) -> Vec<Box<[u8]>> {
         let connections = std::mem::take(&mut self.connections);
-        let mut packets = connections.into_values().flat_map(|c| c.repeated.into_iter().chain(c.bare)).collect::<Vec<_>>();
+        let mut packets =
+            connections.into_values().flat_map(|c| c.repeated.into_iter().chain(c.bare)).collect::<Vec<_>>();
         packets.sort_unstable_by_key(|packet| packet.dropped);
         packets.into_iter().map(|packet| packet.bytes).collect()
     }

@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 use checkers::history::NodeId;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use super::capture::{Capture, CaptureState};
 use super::burst::{self, Burst, Sighting};
+use super::capture::{Capture, CaptureState};
 use super::rule::Rule;
 use super::rules::{Endpoint, Link, LinkCounters, Strays, Table};
 use super::step::{InStep, Step, StepError};

@@ -105,7 +105,10 @@ impl Rule {
             corrupt: either(self.corrupt, other.corrupt),
             alter: either(self.alter, other.alter),
             reorder: either(self.reorder, other.reorder),
-            reorder_gap: self.reorder_gap_if_used().max(other.reorder_gap_if_used()).unwrap_or(Self::OPEN.reorder_gap),
+            reorder_gap: self
+                .reorder_gap_if_used()
+                .max(other.reorder_gap_if_used())
+                .unwrap_or(Self::OPEN.reorder_gap),
             delay: self.delay + other.delay,
             jitter: self.jitter + other.jitter,
             spread: if other.jitter > self.jitter { other.spread } else { self.spread },

@@ -240,14 +240,7 @@ impl Switch {
     }
 
     /// Lets one copy travel, or arrive if it takes no time.
-    fn send(
-        &mut self,
-        counted: &Counted,
-        link: usize,
-        packet: &mut [u8],
-        passage: Passage,
-        now: Duration,
-    ) {
+    fn send(&mut self, counted: &Counted, link: usize, packet: &mut [u8], passage: Passage, now: Duration) {
         let Passage::Due { at, corrupt, alter, reordered } = passage else {
             counted.overflowed.add();
             return;
