@@ -31,7 +31,7 @@ const CONTROLS_MAX: usize = 2;
 /// until it agrees with the rule, this often at most; one that never does shows that the rule is not in force.
 const ATTEMPTS_MAX: u32 = 3;
 /// How long healed links are measured until they are as they were.
-const HEALED_WITHIN: Duration = Duration::from_secs(3);
+const HEALED_WITHIN: Duration = Duration::from_secs(2);
 
 /// Which links of the targets have the weather.
 pub(super) const DIRECTION: Knob = Knob {
