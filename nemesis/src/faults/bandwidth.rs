@@ -12,7 +12,7 @@ pub(super) static BANDWIDTH: Weather = Weather {
     name: "bandwidth",
     about: "the targets' links carry only so many bits a second; more queues and overflows",
     knobs: KNOBS,
-    beyond: None,
+    beyond_promise: None,
     rule,
 };
 

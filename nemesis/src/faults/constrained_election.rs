@@ -9,7 +9,7 @@
 //!
 //! Everybody but `a` lacks a quorum, and `a` lacks entries that were committed, so the others refuse their votes: a
 //! correct Raft stands still until the heal, with or without PreVote and CheckQuorum. A system that elects `a` loses
-//! acknowledged writes. If nothing was committed while `a` was away, it may lawfully win.
+//! acknowledged writes. Of three nodes the third can be elected, with `a`'s vote. If nothing was committed while `a` was away, it may lawfully win.
 
 use std::collections::BTreeSet;
 use std::thread;
@@ -58,8 +58,7 @@ impl Fault for ConstrainedElection {
     }
 
     fn nodes_min(&self) -> u16 {
-        // With three, the two that are left are a majority of which one is up to date.
-        4
+        3
     }
 
     fn group(&self) -> Option<&'static str> {

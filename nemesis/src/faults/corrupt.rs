@@ -13,7 +13,7 @@ pub(super) static CORRUPT: Weather = Weather {
     name: "corrupt",
     about: "packets of the targets' links are damaged, and discarded by their receivers' checksums",
     knobs: KNOBS,
-    beyond: None,
+    beyond_promise: None,
     rule: |knobs| Rule { corrupt: share(knobs), ..Rule::OPEN },
 };
 

@@ -14,7 +14,7 @@ pub(super) static CORRUPT_DATA: Weather = Weather {
     name: "corrupt-data",
     about: "data on the targets' links are altered and the checksums made to fit: programs receive them",
     knobs: KNOBS,
-    beyond: Some("only systems with checksums in their own messages can survive altered data"),
+    beyond_promise: Some("only systems with checksums in their own messages can survive altered data"),
     rule: |knobs| Rule { alter: share(knobs), ..Rule::OPEN },
 };
 

@@ -14,7 +14,7 @@ pub(super) static DELAY: Weather = Weather {
     name: "delay",
     about: "packets of the targets' links travel longer",
     knobs: KNOBS,
-    beyond: None,
+    beyond_promise: None,
     rule,
 };
 

@@ -11,7 +11,7 @@ pub(super) static DUPLICATE: Weather = Weather {
     name: "duplicate",
     about: "packets of the targets' links arrive twice",
     knobs: KNOBS,
-    beyond: None,
+    beyond_promise: None,
     rule: |knobs| Rule { duplicate: share(knobs), ..Rule::OPEN },
 };
 

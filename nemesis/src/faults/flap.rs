@@ -14,7 +14,7 @@ pub(super) static FLAP: Weather = Weather {
     name: "flap",
     about: "the targets' links go down and come up again, over and over",
     knobs: KNOBS,
-    beyond: None,
+    beyond_promise: None,
     rule,
 };
 

@@ -12,7 +12,7 @@ pub(super) static LOSS: Weather = Weather {
     name: "loss",
     about: "packets of the targets' links are lost at random, or in bursts",
     knobs: KNOBS,
-    beyond: None,
+    beyond_promise: None,
     rule,
 };
 

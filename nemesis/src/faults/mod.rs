@@ -97,8 +97,8 @@ pub trait Fault: Sync {
         None
     }
 
-    /// Why `all` leaves it out, if it does: what it breaks is more than a correct system must survive.
-    fn beyond(&self) -> Option<&'static str> {
+    /// Why a correct system may fail under it, if it may. It is injected only when it was asked for by name.
+    fn beyond_promise(&self) -> Option<&'static str> {
         None
     }
 

@@ -13,7 +13,7 @@ pub(super) static REORDER: Weather = Weather {
     name: "reorder",
     about: "some packets of the targets' links are held back and overtaken by later ones",
     knobs: KNOBS,
-    beyond: None,
+    beyond_promise: None,
     rule,
 };
 

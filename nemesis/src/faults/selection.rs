@@ -63,7 +63,7 @@ fn parse_item(item: &str) -> Result<Vec<Choice>, SelectionError> {
     let name = parts.next().expect("splitting gives at least one part");
     let (settings, targets): (Vec<_>, Vec<_>) = parts.partition(|part| part.contains('='));
     let group: Option<Vec<Choice>> = match name {
-        "all" => Some(whole(|fault| fault.beyond().is_none())),
+        "all" => Some(whole(|fault| fault.beyond_promise().is_none())),
         "partitions" | "weather" => Some(whole(|fault| fault.group() == Some(name))),
         "none" => Some(Vec::new()),
         _ => None,
@@ -159,13 +159,13 @@ mod tests {
     #[test]
     fn groups_stand_for_their_faults() {
         let partitions = "partition partition-one-way partition-deaf partition-ring partition-bridge \
-                          partition-chain partition-hub partition-star partition-halves partition-island \
+                          partition-chain partition-star partition-halves partition-island \
                           partition-clients constrained-election";
         check("partitions", partitions);
         check("partition,partitions", partitions);
         check("weather", "delay loss duplicate reorder corrupt corrupt-data bandwidth flap");
         let all = parse("all").expect("a group");
-        assert_eq!(all.len(), FAULTS.iter().filter(|fault| fault.beyond().is_none()).count());
+        assert_eq!(all.len(), FAULTS.iter().filter(|fault| fault.beyond_promise().is_none()).count());
         assert!(
             !all.iter().any(|choice| choice.fault == "corrupt-data"),
             "frames need a checksum to survive it"

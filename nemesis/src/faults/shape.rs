@@ -14,8 +14,9 @@ use crate::cluster::Cluster;
 use crate::net::Endpoint;
 use crate::target::{Rng, Target};
 
-/// The group that every shape belongs to.
+/// The group of all shapes that a cluster of three can have.
 pub(super) const PARTITIONS: &str = "partitions";
+const PARTITIONS_NODES: u16 = 3;
 
 /// A fault that cuts links.
 #[derive(Debug)]
@@ -74,7 +75,7 @@ impl Fault for Shape {
     }
 
     fn group(&self) -> Option<&'static str> {
-        Some(PARTITIONS)
+        (self.nodes_min <= PARTITIONS_NODES).then_some(PARTITIONS)
     }
 
     fn inject(

@@ -47,7 +47,7 @@ pub(super) struct Weather {
     pub(super) about: &'static str,
     /// What it can be set to, [`DIRECTION`] included.
     pub(super) knobs: &'static [Knob],
-    pub(super) beyond: Option<&'static str>,
+    pub(super) beyond_promise: Option<&'static str>,
     pub(super) rule: fn(&Knobs) -> Rule,
 }
 
@@ -76,8 +76,8 @@ impl Fault for Weather {
         Some(WEATHER)
     }
 
-    fn beyond(&self) -> Option<&'static str> {
-        self.beyond
+    fn beyond_promise(&self) -> Option<&'static str> {
+        self.beyond_promise
     }
 
     fn knobs(&self) -> &'static [Knob] {

@@ -17,7 +17,8 @@ fn link(from: u16, to: u16) -> Link {
 
 /// Every fault that cuts links.
 fn partitions() -> impl Iterator<Item = &'static dyn Fault> {
-    FAULTS.iter().copied().filter(|fault| fault.group() == Some("partitions"))
+    let hub = find("partition-hub").expect("it exists");
+    FAULTS.iter().copied().filter(|fault| fault.group() == Some("partitions")).chain([hub])
 }
 
 /// Every fault that does something to packets.
@@ -50,8 +51,9 @@ fn every_partition_of_every_size_is_proven_in_time_and_heals_without_a_trace() {
             let (receipt, mut hold) = injected(&mut cluster, fault.name(), &[1]);
             let took = began.elapsed();
             assert_outcome(&receipt, Outcome::Installed, "blocked 0 → 1");
-            // Eight waits of 30 ms; the rest is for a machine that has other things to do.
-            assert!(took < Duration::from_millis(500), "{} of {size} took {took:?}", fault.name());
+            // Eight waits of 30 ms for each cut; the rest is for a machine that has other things to do.
+            let limit_ms = if fault.knobs().is_empty() { 500 } else { 2000 };
+            assert!(took < Duration::from_millis(limit_ms), "{} of {size} took {took:?}", fault.name());
             assert_eq!(cluster.cuts().split(' ').count(), hold.cut.len());
 
             let receipt = healed(&mut cluster, fault.name(), &mut hold);
@@ -135,7 +137,7 @@ fn a_link_cut_twice_opens_with_the_second_heal() {
     let mut cluster = TestCluster::new(3);
     let (_, mut first) = injected(&mut cluster, "partition", &[1]);
     let (receipt, mut second) = injected(&mut cluster, "partition", &[2]);
-    assert_outcome(&receipt, Outcome::Installed, "every link is cut; there is none to compare with");
+    assert_outcome(&receipt, Outcome::Installed, "probe n1→harness, not cut: arrived");
     assert_eq!(cluster.cuts(), "n1→n2 n1→n3 n2→n1 n2→n3 n3→n1 n3→n2");
 
     let receipt = healed_beside(&mut cluster, "partition", &mut first, &second);

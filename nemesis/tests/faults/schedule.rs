@@ -28,7 +28,7 @@ proptest! {
     fn a_schedule_keeps_its_promises(
         selection in selection(),
         limit_ms in 0_u64..120_000,
-        nodes in 3_u16..8,
+        nodes in 5_u16..8,
         seed in any::<u64>(),
     ) {
         let drawn = draw(&selection, limit_ms, nodes, ELECTION_MS, seed);
