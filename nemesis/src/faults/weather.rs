@@ -144,7 +144,7 @@ impl Fault for Weather {
                 false => proof.note("nemesis", None, format!("{link} keeps what other faults do to it")),
             }
         }
-        require_clear(links, links::sample(clear, MEASURED_MAX), &own, &mut proof)?;
+        require_clear(links, &links::sample(clear, MEASURED_MAX), &own, &mut proof)?;
         Ok(proof.receipt())
     }
 }
@@ -198,19 +198,14 @@ fn require_control(
     if controls.is_empty() {
         proof.note("links", None, "there is no link without weather to compare with");
     }
-    require_clear(links, controls, own, proof)
+    require_clear(links, &controls, own, proof)
 }
 
 /// Shows that these links have no such weather, trying again until a deadline.
-fn require_clear(
-    links: &dyn Links,
-    clear: Vec<Link>,
-    own: &Rule,
-    proof: &mut Proof,
-) -> Result<(), FaultError> {
+fn require_clear(links: &dyn Links, clear: &[Link], own: &Rule, proof: &mut Proof) -> Result<(), FaultError> {
     let deadline = Instant::now() + HEALED_WITHIN;
     let claims = loop {
-        let claims = measure::clear(links, own, &clear)?;
+        let claims = measure::clear(links, own, clear)?;
         if claims.iter().all(|claim| claim.holds) || Instant::now() >= deadline {
             break claims;
         }
