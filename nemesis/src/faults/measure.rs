@@ -90,12 +90,8 @@ pub(super) fn clear(links: &dyn Links, own: &Rule, clear: &[Link]) -> Result<Vec
 
 /// A burst that shows this rule.
 fn burst_for(rule: &Rule) -> Burst {
-    let tail = match rule.spread {
-        Spread::Uniform => rule.jitter,
-        Spread::Normal => rule.jitter * 4,
-        Spread::Pareto => rule.jitter * 8,
-    };
-    let quiet = rule.delay + tail + LATE + if rule.reorder > 0.0 { rule.reorder_gap } else { Duration::ZERO };
+    let quiet =
+        rule.delay + tail(rule) + LATE + if rule.reorder > 0.0 { rule.reorder_gap } else { Duration::ZERO };
     if let Some(bits_per_s) = rule.bandwidth {
         // A third of a second's worth, within what may queue before the link, and enough to tell a rate.
         let bytes = 1000;
@@ -113,6 +109,15 @@ fn burst_for(rule: &Rule) -> Burst {
     let count = rarest.map_or(0.0, |share| HITS * clumping(rule) / share);
     let count = (count as u32).clamp(*COUNT_RANGE.start(), *COUNT_RANGE.end());
     Burst { count, gap: GAP, bytes: BYTES, quiet }
+}
+
+/// By how much a packet may be later than the mean; of the spreads that have no end, all but one in ten thousand are not.
+fn tail(rule: &Rule) -> Duration {
+    match rule.spread {
+        Spread::Uniform => rule.jitter,
+        Spread::Normal => rule.jitter * 4,
+        Spread::Pareto => rule.jitter * 20,
+    }
 }
 
 /// By how much the variance grows because losses come in bursts: so many flips count as one.
@@ -205,7 +210,7 @@ fn delay(rule: &Rule, seen: &Sighting, machine: Duration) -> (bool, String) {
     let mut longest = rule.delay + sampling + machine + UNEASE + rule.delay / 10;
     if rule.fifo {
         // Each waits for the slowest before it.
-        longest += rule.jitter * 8;
+        longest += tail(rule);
     } else if rule.jitter > rule.delay / 4 {
         // What would arrive before it was sent arrives at once, which lifts the mean.
         longest += rule.jitter;
