@@ -118,6 +118,14 @@ pub enum ClusterError {
     /// The node is running already.
     #[error("{0} is already running")]
     Up(NodeId),
+    /// A link could not be looked at.
+    #[error("failed to send datagrams over {link}: {source}")]
+    Link {
+        /// Which.
+        link: Link,
+        /// The error.
+        source: std::io::Error,
+    },
     /// The system under test refused, or did not answer.
     #[error("failed to {action} {node}: {reason}")]
     Refused {
@@ -127,14 +135,6 @@ pub enum ClusterError {
         node: NodeId,
         /// What it answered.
         reason: String,
-    },
-    /// A link could not be looked at.
-    #[error("failed to send datagrams over {link}: {source}")]
-    Link {
-        /// Which.
-        link: Link,
-        /// The error.
-        source: std::io::Error,
     },
     /// The operating system refused.
     #[error("failed to {action} {node}: {source}")]

@@ -19,7 +19,7 @@ use checkers::history::{Evidence, NodeId, Outcome, Receipt};
 use rand::seq::IndexedRandom;
 
 use super::hold::{Hold, Link};
-use super::shape::{PARTITIONS, Service, all_links, is_among};
+use super::shape::{PARTITIONS, Service, all_links, beside_the_core, is_among};
 use super::{Aim, Fault, FaultError, Needs, links};
 use crate::cluster::Cluster;
 use crate::knobs::{Knob, Range};
@@ -59,6 +59,12 @@ impl Fault for ConstrainedElection {
 
     fn nodes_min(&self) -> u16 {
         3
+    }
+
+    fn hurts(&self, size: usize, targets: usize) -> usize {
+        let nodes = (1..=u16::try_from(size).expect("clusters are small")).map(NodeId).collect::<Vec<_>>();
+        let plan = plan(&nodes, &nodes[..targets.min(size)], &mut Rng::new(0, 0));
+        beside_the_core(nodes, &plan.then)
     }
 
     fn group(&self) -> Option<&'static str> {

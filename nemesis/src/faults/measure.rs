@@ -90,12 +90,8 @@ pub(super) fn clear(links: &dyn Links, own: &Rule, clear: &[Link]) -> Result<Vec
 
 /// A burst that shows this rule.
 fn burst_for(rule: &Rule) -> Burst {
-    let tail = match rule.spread {
-        Spread::Uniform => rule.jitter,
-        Spread::Normal => rule.jitter * 4,
-        Spread::Pareto => rule.jitter * 8,
-    };
-    let quiet = rule.delay + tail + LATE + if rule.reorder > 0.0 { rule.reorder_gap } else { Duration::ZERO };
+    let quiet =
+        rule.delay + tail(rule) + LATE + if rule.reorder > 0.0 { rule.reorder_gap } else { Duration::ZERO };
     if let Some(bits_per_s) = rule.bandwidth {
         // A third of a second's worth, within what may queue before the link, and enough to tell a rate.
         let bytes = 1000;
@@ -113,6 +109,15 @@ fn burst_for(rule: &Rule) -> Burst {
     let count = rarest.map_or(0.0, |share| HITS * clumping(rule) / share);
     let count = (count as u32).clamp(*COUNT_RANGE.start(), *COUNT_RANGE.end());
     Burst { count, gap: GAP, bytes: BYTES, quiet }
+}
+
+/// By how much a packet may be later than the mean; of the spreads that have no end, all but one in ten thousand are not.
+fn tail(rule: &Rule) -> Duration {
+    match rule.spread {
+        Spread::Uniform => rule.jitter,
+        Spread::Normal => rule.jitter * 4,
+        Spread::Pareto => rule.jitter * 20,
+    }
 }
 
 /// By how much the variance grows because losses come in bursts: so many flips count as one.
@@ -205,7 +210,7 @@ fn delay(rule: &Rule, seen: &Sighting, machine: Duration) -> (bool, String) {
     let mut longest = rule.delay + sampling + machine + UNEASE + rule.delay / 10;
     if rule.fifo {
         // Each waits for the slowest before it.
-        longest += rule.jitter * 8;
+        longest += tail(rule);
     } else if rule.jitter > rule.delay / 4 {
         // What would arrive before it was sent arrives at once, which lifts the mean.
         longest += rule.jitter;
@@ -322,4 +327,87 @@ fn since(then: &LinkCounters, now: &LinkCounters) -> LinkCounters {
 
 fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::{Arrival, Flap};
+
+    /// A burst of which the datagrams that are not `lost` arrive after this long.
+    fn seen(burst: &Burst, lost: impl Fn(u32) -> bool, travel: impl Fn(u32) -> Duration) -> Sighting {
+        let arrive = |sequence: u32| {
+            let sent = burst.gap * sequence;
+            Arrival { sequence, sent, at: sent + travel(sequence) }
+        };
+        let mut arrivals = (0..burst.count).filter(|&nth| !lost(nth)).map(arrive).collect::<Vec<_>>();
+        arrivals.sort_by_key(|arrival| arrival.at);
+        Sighting { sent: burst.count, bytes: burst.bytes, arrivals, altered: 0 }
+    }
+
+    fn holds(rule: &Rule, seen: &Sighting) -> bool {
+        probes(rule, seen, Duration::ZERO).iter().all(|(holds, _)| *holds)
+    }
+
+    const SOON: Duration = Duration::from_micros(50);
+
+    #[test]
+    fn a_link_without_weather_shows_none() {
+        let ms = Duration::from_millis;
+        let mut rules = vec![
+            Rule { delay: ms(10), ..Rule::OPEN },
+            Rule { bandwidth: Some(20_000_000), ..Rule::OPEN },
+            Rule { flap: Some(Flap { down: ms(10), up: ms(90) }), ..Rule::OPEN },
+        ];
+        for percent in 1..=100 {
+            let share = f64::from(percent) / 100.0;
+            rules.push(Rule { loss: share, ..Rule::OPEN });
+            rules.push(Rule { loss: share, loss_burst: 10, ..Rule::OPEN });
+            rules.push(Rule { duplicate: share, ..Rule::OPEN });
+            rules.push(Rule { corrupt: share, ..Rule::OPEN });
+            rules.push(Rule { alter: share, ..Rule::OPEN });
+            rules.push(Rule { reorder: share, ..Rule::OPEN });
+        }
+        for rule in rules {
+            let clear = seen(&burst_for(&rule), |_| false, |_| SOON);
+            assert!(!holds(&rule, &clear), "{rule:?}");
+            assert!(!counters(&rule, &LinkCounters { seen: 1000, ..LinkCounters::default() }).0, "{rule:?}");
+        }
+    }
+
+    #[test]
+    fn a_share_that_is_met_shows_and_half_of_it_does_not() {
+        let rule = Rule { loss: 0.2, ..Rule::OPEN };
+        let burst = burst_for(&rule);
+        assert_eq!(burst.count, 200);
+        assert!(holds(&rule, &seen(&burst, |nth| nth % 5 == 0, |_| SOON)));
+        assert!(!holds(&rule, &seen(&burst, |nth| nth % 20 == 0, |_| SOON)));
+        assert!(!holds(&rule, &seen(&burst, |_| true, |_| SOON)), "a dead link is not a lossy one");
+    }
+
+    #[test]
+    fn travel_times_may_not_be_short_and_may_be_long_by_what_the_machine_needs() {
+        let ms = Duration::from_millis;
+        let rule = Rule { delay: ms(50), ..Rule::OPEN };
+        let after = |travel| seen(&burst_for(&rule), |_| false, move |_| travel);
+        assert!(holds(&rule, &after(ms(50))));
+        assert!(!holds(&rule, &after(ms(49))));
+        assert!(!holds(&rule, &after(ms(70))));
+        assert!(probes(&rule, &after(ms(70)), ms(15)).iter().all(|(holds, _)| *holds));
+    }
+
+    #[test]
+    fn a_link_is_clear_only_without_a_trace() {
+        let ms = Duration::from_millis;
+        let check = |own: Rule, seen: &Sighting| is_clear(&own, seen).0;
+        let loss = Rule { loss: 0.01, ..Rule::OPEN };
+        assert!(check(loss, &seen(&burst_for(&loss), |_| false, |_| SOON)));
+        assert!(!check(loss, &seen(&burst_for(&loss), |nth| nth == 700, |_| SOON)));
+        let slow = Rule { delay: ms(10), ..Rule::OPEN };
+        assert!(!check(slow, &seen(&burst_for(&slow), |_| false, |_| ms(10))));
+        let narrow = Rule { bandwidth: Some(1_000_000), ..Rule::OPEN };
+        let paced = |per: Duration| seen(&burst_for(&narrow), |_| false, move |nth| per * nth);
+        assert!(!check(narrow, &paced(ms(8))), "1000 bytes in 8 ms are 1 Mbit/s");
+        assert!(check(narrow, &paced(Duration::from_micros(80))));
+    }
 }

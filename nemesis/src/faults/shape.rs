@@ -74,15 +74,15 @@ impl Fault for Shape {
         self.nodes_min
     }
 
+    fn group(&self) -> Option<&'static str> {
+        (self.nodes_min <= PARTITIONS_NODES).then_some(PARTITIONS)
+    }
+
     fn hurts(&self, size: usize, targets: usize) -> usize {
         let nodes = (1..=u16::try_from(size).expect("clusters are small")).map(NodeId).collect::<Vec<_>>();
         // Where chance has a part in the shape, any drawing of it cuts as much.
         let cuts = (self.cuts)(&nodes, &nodes[..targets.min(size)], &mut Rng::new(0, 0));
         beside_the_core(nodes, &cuts)
-    }
-
-    fn group(&self) -> Option<&'static str> {
-        (self.nodes_min <= PARTITIONS_NODES).then_some(PARTITIONS)
     }
 
     fn inject(
@@ -108,12 +108,15 @@ impl Fault for Shape {
 }
 
 /// How many nodes must be left out until the others all see each other: the node with most cuts goes first.
-fn beside_the_core(mut nodes: Vec<NodeId>, cuts: &BTreeSet<Link>) -> usize {
+pub(super) fn beside_the_core(mut nodes: Vec<NodeId>, cuts: &BTreeSet<Link>) -> usize {
     let size = nodes.len();
     loop {
         let cuts_of = |node: NodeId| {
-            let touches = |one: &NodeId| [Link::new(node, *one), Link::new(*one, node)];
-            nodes.iter().flat_map(touches).filter(|link| cuts.contains(link)).count()
+            let among = |link: &&Link| is_among(&nodes, link.from) && is_among(&nodes, link.to);
+            cuts.iter()
+                .filter(among)
+                .filter(|link| link.from == node.into() || link.to == node.into())
+                .count()
         };
         match nodes.iter().map(|&node| (cuts_of(node), node)).max() {
             Some((1.., worst)) => nodes.retain(|&node| node != worst),

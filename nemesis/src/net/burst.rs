@@ -10,10 +10,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::socket::{setsockopt, sockopt};
+
 /// The bytes that a datagram of ours has at least: sequence, time and checksum.
 const BYTES_MIN: usize = 16;
 /// How often a receiver looks whether it is done.
 const LOOK: Duration = Duration::from_millis(5);
+/// What a receiver's socket shall hold, with the kernel's own overhead: thousands of datagrams.
+const RECEIVE_BYTES: usize = 8 * 1024 * 1024;
 /// IP and UDP headers.
 const HEADERS_BYTES: usize = 28;
 
@@ -128,6 +132,10 @@ pub(super) fn send(paths: &[(UdpSocket, UdpSocket)], burst: &Burst) -> io::Resul
 
 fn along((sender, receiver): &(UdpSocket, UdpSocket), burst: &Burst, began: Instant) -> io::Result<Sighting> {
     sender.connect(receiver.local_addr()?)?;
+    // The default holds a few hundred small datagrams; a receiver that a busy machine keeps waiting would lose more, and the
+    // link would be blamed. Root may have what it asks for, others what the system allows.
+    setsockopt(receiver, sockopt::RcvBufForce, &RECEIVE_BYTES)
+        .or_else(|_| setsockopt(receiver, sockopt::RcvBuf, &RECEIVE_BYTES))?;
     receiver.set_read_timeout(Some(LOOK))?;
     let all_sent = AtomicBool::new(false);
     thread::scope(|scope| {
