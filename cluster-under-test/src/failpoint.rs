@@ -163,6 +163,11 @@ impl Failpoints {
         shared.any.store(!state.armed.is_empty(), Ordering::Release);
     }
 
+    /// Whether reaching some point has a consequence.
+    pub(crate) fn is_any_armed(&self) -> bool {
+        self.0.as_ref().is_some_and(|shared| shared.any.load(Ordering::Acquire))
+    }
+
     /// The point is reached: dies, if it is armed.
     pub(crate) fn hit(&self, point: &'static Failpoint) {
         let Some(shared) = &self.0 else { return };

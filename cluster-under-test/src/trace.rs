@@ -20,7 +20,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::hash::Hasher;
-use crate::raft::{Entry, Index, NodeId, Payload, Role, Term};
+use crate::raft::{Entry, Index, Member, NodeId, Payload, Role, Suffrage, Term};
 
 /// The version of the format.
 pub const FORMAT: u32 = 1;
@@ -49,6 +49,15 @@ impl Digest {
                 .number(request.sequence)
                 .field(command)
                 .finish(),
+            Payload::Members { request, members } => {
+                let hasher =
+                    hasher.number(2).number(request.node).number(request.incarnation).number(request.sequence);
+                let add = |hasher: Hasher, (node, member): (&NodeId, &Member)| {
+                    let voter = u64::from(member.suffrage == Suffrage::Voter);
+                    hasher.number(*node).number(voter).field(member.address.as_bytes())
+                };
+                members.0.iter().fold(hasher, add).finish()
+            }
         })
     }
 }
