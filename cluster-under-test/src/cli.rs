@@ -364,7 +364,8 @@ mod tests {
         assert!(settings.raft.pre_vote && settings.raft.check_quorum);
         assert_eq!(settings.raft.voters, [1, 2]);
         assert_eq!(settings.raft.lease_ms, None);
-        let leases = |more: &str| parse(&format!("{GOOD} --reads lease{more}")).map(|settings| settings.raft.lease_ms);
+        let leases =
+            |more: &str| parse(&format!("{GOOD} --reads lease{more}")).map(|settings| settings.raft.lease_ms);
         assert_eq!(leases(""), Ok(Some(891)), "0.9 of the election timeout less a tick");
         assert!(leases(" --check-quorum off").is_err() && leases(" --lease-margin 1.5").is_err());
         assert!(!parse(&format!("{GOOD} --pre-vote off")).expect("good usage").raft.pre_vote);

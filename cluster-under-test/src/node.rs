@@ -203,8 +203,9 @@ impl Node {
         let trace_path = settings.trace.clone().unwrap_or_default();
         let open_trace = || match &settings.trace {
             None => Ok(TraceWriter::none(id)),
-            Some(path) => TraceWriter::open(path, id)
-                .map_err(|source| NodeError::Trace { path: path.clone(), source }),
+            Some(path) => {
+                TraceWriter::open(path, id).map_err(|source| NodeError::Trace { path: path.clone(), source })
+            }
         };
         let mut trace = open_trace()?;
         trace.push(boot(&settings, &opened.recovered, opened.torn_bytes));
@@ -313,11 +314,7 @@ impl Node {
         };
         let members = self.raft.members().0.iter();
         let members = members.map(|(id, member)| (*id, Member { address: address(id, member), ..*member }));
-        Cluster {
-            members: Members(members.collect()),
-            term: self.raft.term(),
-            revision: self.kv.revision(),
-        }
+        Cluster { members: Members(members.collect()), term: self.raft.term(), revision: self.kv.revision() }
     }
 
     fn status(&self) -> Status {
@@ -334,7 +331,8 @@ impl Node {
     }
 
     fn step(&mut self, input: Input) -> Result<(), NodeError> {
-        if let Input::Message(Envelope { message: Message::InstallSnapshot { done: true, .. }, .. }) = &input {
+        if let Input::Message(Envelope { message: Message::InstallSnapshot { done: true, .. }, .. }) = &input
+        {
             self.failpoints.hit(failpoint::BEFORE_SNAPSHOT_INSTALL);
         }
         // Counted from 1: to a lease, 0 is "never".

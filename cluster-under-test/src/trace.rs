@@ -50,8 +50,11 @@ impl Digest {
                 .field(command)
                 .finish(),
             Payload::Members { request, members } => {
-                let hasher =
-                    hasher.number(2).number(request.node).number(request.incarnation).number(request.sequence);
+                let hasher = hasher
+                    .number(2)
+                    .number(request.node)
+                    .number(request.incarnation)
+                    .number(request.sequence);
                 let add = |hasher: Hasher, (node, member): (&NodeId, &Member)| {
                     let voter = u64::from(member.suffrage == Suffrage::Voter);
                     hasher.number(*node).number(voter).field(member.address.as_bytes())

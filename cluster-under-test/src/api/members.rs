@@ -14,10 +14,7 @@ use super::{Cluster, Identity};
 use crate::raft::{Change, Member, NodeId, Suffrage};
 
 /// A request to `/v3/cluster/member/add`.
-pub(super) fn add(
-    mut fields: Fields,
-    addresses: &BTreeMap<NodeId, SocketAddr>,
-) -> Result<Change, Invalid> {
+pub(super) fn add(mut fields: Fields, addresses: &BTreeMap<NodeId, SocketAddr>) -> Result<Change, Invalid> {
     let urls = fields.strings("peerURLs")?;
     let suffrage = if fields.flag("is_learner")? { Suffrage::Learner } else { Suffrage::Voter };
     let id = fields.number("ID")?;
@@ -61,9 +58,10 @@ pub(super) fn listing(mut fields: Fields) -> Result<(), Invalid> {
 }
 
 fn node_id(name: &str, id: i64) -> Result<NodeId, Invalid> {
-    NodeId::try_from(id).ok().filter(|&id| id > 0).ok_or_else(|| {
-        Invalid(format!("{name}: the number of a node is needed, from 1"))
-    })
+    NodeId::try_from(id)
+        .ok()
+        .filter(|&id| id > 0)
+        .ok_or_else(|| Invalid(format!("{name}: the number of a node is needed, from 1")))
 }
 
 fn member(id: NodeId, member: &Member) -> Value {

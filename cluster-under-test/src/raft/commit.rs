@@ -11,13 +11,20 @@ impl Raft {
     /// Commits what a quorum has by now. Does nothing unless this node leads.
     pub(super) fn advance_commit(&mut self) {
         let State::Leader(leader) = &self.state else { return };
+        let members = self.members();
         let counts = |node: &NodeId| {
-            self.members().is_voter(*node)
-                || (self.members().0.contains_key(node) && self.rules.counts_learners())
+            members.is_voter(*node) || (members.0.contains_key(node) && self.rules.counts_learners())
         };
-        let others = leader.progress.iter().filter(|(node, _)| counts(node)).map(|(_, progress)| progress.matched());
-        let own = (counts(&self.id()) || self.rules.counts_itself_when_removed()).then(|| self.disk.durable());
-        let matched: Vec<Index> = own.into_iter().chain(others).collect();
+        let others = leader.progress.iter().filter(|(node, _)| counts(node));
+        let others = others.map(|(_, progress)| progress.matched());
+        let own =
+            (counts(&self.id()) || self.rules.counts_itself_when_removed()).then(|| self.disk.durable());
+        let mut matched: Vec<Index> = own.into_iter().chain(others).collect();
+        if self.rules.counts_learners() {
+            // Whoever has most, as many as there are voters.
+            matched.sort_unstable_by(|a, b| b.cmp(a));
+            matched.truncate(members.voters().len());
+        }
         let index = self.rules.quorum_index(&matched);
         if index <= self.commit {
             return;

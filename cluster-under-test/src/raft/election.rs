@@ -222,7 +222,14 @@ impl Raft {
     fn become_leader(&mut self) {
         let (id, members) = (self.id(), self.members());
         let peers = members.0.keys().copied().filter(|&peer| peer != id);
-        let leader = Leader::new(peers, self.log.last_index());
+        let mut leader = Leader::new(peers, self.log.last_index());
+        if let State::Candidate(votes) = &self.state {
+            for voter in &votes.given {
+                if let Some(progress) = leader.progress.get_mut(voter) {
+                    progress.heard_at = Some(self.now);
+                }
+            }
+        }
         self.leader = Some(self.id());
         self.set_state(State::Leader(leader));
         self.begin_lease_round();
@@ -277,9 +284,7 @@ impl Raft {
     pub(super) fn check_quorum(&mut self) {
         let State::Leader(leader) = &mut self.state else { return };
         let active = leader.take_active();
-        if self.config.check_quorum
-            && self.rules.leader_checks_quorum()
-            && !self.is_quorum_with_self(&active)
+        if self.config.check_quorum && self.rules.leader_checks_quorum() && !self.is_quorum_with_self(&active)
         {
             self.become_follower(self.term);
         }

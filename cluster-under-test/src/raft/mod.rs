@@ -324,7 +324,12 @@ impl Raft {
             Message::InstallSnapshot { index, last_term, members, offset, data, done, round } => {
                 if self.hear_leader(from) {
                     let end = LogEnd { term: last_term, index };
-                    self.on_install_snapshot(from, end, snapshot::Chunk { members, offset, data, done }, round);
+                    self.on_install_snapshot(
+                        from,
+                        end,
+                        snapshot::Chunk { members, offset, data, done },
+                        round,
+                    );
                 }
             }
             Message::SnapshotReply { index, next_offset, installed, round } => {

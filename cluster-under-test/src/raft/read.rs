@@ -209,7 +209,8 @@ impl Raft {
     pub(super) fn serve_reads_that_waited(&mut self) {
         let applied = self.applied;
         let reached = |read: &ForwardedRead| read.index.is_some_and(|index| index <= applied);
-        let due: Vec<RequestId> = self.reads.0.extract_if(.., |_, read| reached(read)).map(|(id, _)| id).collect();
+        let due: Vec<RequestId> =
+            self.reads.0.extract_if(.., |_, read| reached(read)).map(|(id, _)| id).collect();
         for request in due {
             self.serve_read(request, None);
         }

@@ -9,8 +9,8 @@
 //! A snapshot never takes a node back: what it has committed is at least as new as any snapshot up to there.
 
 use super::durability::Promise;
-use super::progress::Mode;
 use super::membership::Configurations;
+use super::progress::Mode;
 use super::{Index, Members, Message, NodeId, Output, Raft, Snapshot, State};
 use crate::rules::LogEnd;
 use crate::trace::{Digest, SnapshotOrigin, TraceEvent};
@@ -176,8 +176,13 @@ impl Raft {
             }
             self.store(&snapshot, SnapshotOrigin::Installed, true);
             self.log.reset(end);
-            self.configurations = Configurations::new(end.index, snapshot.members.clone());
-            self.members_changed();
+            let known = std::mem::replace(
+                &mut self.configurations,
+                Configurations::new(end.index, snapshot.members.clone()),
+            );
+            if known.latest() != self.members() {
+                self.members_changed();
+            }
         }
         self.invariant(end.index > self.commit, "a snapshot never takes a node back");
         let before = self.commit;

@@ -92,7 +92,8 @@ impl Raft {
 
     pub(super) fn expire_transfer(&mut self) {
         let now = self.now;
-        if let Some(Transfer { request, to, term, .. }) = self.transfer.take_if(|transfer| transfer.deadline <= now)
+        if let Some(Transfer { request, to, term, .. }) =
+            self.transfer.take_if(|transfer| transfer.deadline <= now)
         {
             self.trace_transfer(to, term, TransferPhase::Abandoned);
             self.outputs.push(Output::Rejected { request, reason: RejectReason::TransferTimedOut });

@@ -33,11 +33,7 @@ pub(super) fn index_and_term(file_name: &str) -> Option<(Index, Term)> {
 }
 
 /// Makes a snapshot durable.
-pub(super) fn write(
-    dir: &Path,
-    snapshot: &Snapshot,
-    failpoints: &Failpoints,
-) -> Result<(), StorageError> {
+pub(super) fn write(dir: &Path, snapshot: &Snapshot, failpoints: &Failpoints) -> Result<(), StorageError> {
     let path = path(dir, snapshot.index, snapshot.term);
     let beside = path.with_extension("tmp");
     let members = postcard::to_stdvec(&snapshot.members).expect("members encode into memory");
