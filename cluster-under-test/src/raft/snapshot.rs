@@ -176,13 +176,8 @@ impl Raft {
             }
             self.store(&snapshot, SnapshotOrigin::Installed, true);
             self.log.reset(end);
-            let known = std::mem::replace(
-                &mut self.configurations,
-                Configurations::new(end.index, snapshot.members.clone()),
-            );
-            if known.latest() != self.members() {
-                self.members_changed();
-            }
+            self.configurations = Configurations::new(end.index, snapshot.members.clone());
+            self.members_changed();
         }
         self.invariant(end.index > self.commit, "a snapshot never takes a node back");
         let before = self.commit;
