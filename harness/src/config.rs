@@ -4,6 +4,7 @@ use nemesis::faults::selection::Choice;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::scenario::Scenario;
 
 /// How the nodes of the cluster are set. Systems take what they have and refuse what they lack.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -120,6 +121,8 @@ pub struct RunConfig {
     pub recovery_limit_ms: u64,
     /// The longest time for which a node may leave a kind of operation unserved while a majority is up and connected.
     pub unavailable_max_ms: Option<u64>,
+    /// The scenario whose faults are injected, in place of random ones.
+    pub scenario: Option<Scenario>,
     /// How the nodes are set.
     pub settings: Settings,
 }
@@ -165,6 +168,7 @@ impl RunConfig {
             operation_timeout_ms: 2000,
             recovery_limit_ms: 1,
             unavailable_max_ms: None,
+            scenario: None,
             settings,
         }
     }
@@ -209,6 +213,7 @@ mod tests {
             operation_timeout_ms: 2000,
             recovery_limit_ms: 20_000,
             unavailable_max_ms: None,
+            scenario: None,
             settings: Settings::default(),
         }
     }

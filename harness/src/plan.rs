@@ -7,6 +7,8 @@
 //! a fault does not change the operations.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
 
 use checkers::history::NodeId;
 use checkers::{Consistency, Expectations, ExpectedFault};
@@ -39,6 +41,9 @@ pub struct Plan {
     pub nodes: u16,
     /// Name of the workload.
     pub workload: String,
+    /// Name of the scenario that the schedule is of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scenario: Option<String>,
     /// How the nodes are set.
     pub settings: Settings,
     /// How many processes.
@@ -86,6 +91,38 @@ impl Streams {
     }
 }
 
+impl Plan {
+    /// Reads a plan that was saved, or written by hand.
+    ///
+    /// # Errors
+    ///
+    /// Bad usage that names the file, and the line and field where it is no plan.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = fs::read_to_string(path)
+            .map_err(|error| Error::usage(format!("cannot read {}: {error}", path.display())))?;
+        let plan: Self = serde_json::from_str(&text)
+            .map_err(|error| Error::usage(format!("{}: not a plan: {error}", path.display())))?;
+        if plan.format != FORMAT {
+            return Err(Error::usage(format!(
+                "{}: format {} is not known, this harness reads format {FORMAT}",
+                path.display(),
+                plan.format,
+            )));
+        }
+        Ok(plan)
+    }
+
+    /// Saves the plan.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let text = serde_json::to_string_pretty(self).expect("a plan has only string keys") + "\n";
+        fs::write(path, text).map_err(|error| Error::io("write", path, &error))
+    }
+}
+
 /// The purpose of the stream that settings are drawn from. It is used up before the run, so it is not in the plan.
 const SETTINGS: u64 = 6;
 
@@ -114,22 +151,10 @@ pub fn plan(config: &RunConfig, seed: u64) -> Result<Plan> {
             &drawn
         }
     };
-    let wish = Wish {
-        faults: &config.faults,
-        mix: config.variety != Variety::Every,
-        time_limit_ms: config.time_limit_ms,
-        nodes: config.nodes,
-        election_ms: config.settings.election_ms,
-        overlap: config.overlap,
-        beyond_quorum: config.beyond_quorum,
+    let schedule = match &config.scenario {
+        Some(scenario) => scenario.schedule(),
+        None => random(config, streams.faults)?,
     };
-    let schedule = draw(&wish, streams.faults).map_err(|error| {
-        let usage = Error::usage(&error);
-        match error {
-            DrawError::Impossible { .. } => usage.help("choose others with --faults, or raise --nodes"),
-            DrawError::Unknown(_) | DrawError::TooShort { .. } => usage,
-        }
-    })?;
     let expectations = Expectations {
         nodes: (1..=config.nodes).map(NodeId).collect(),
         operation_kinds: workload.operation_kinds().to_vec(),
@@ -139,6 +164,11 @@ pub fn plan(config: &RunConfig, seed: u64) -> Result<Plan> {
         complete: true,
         consistency: Consistency::default(),
         unavailable_max_ms: config.unavailable_max_ms,
+        bounds: config
+            .scenario
+            .as_ref()
+            .map(|scenario| scenario.bounds(&config.settings))
+            .unwrap_or_default(),
     };
     Ok(Plan {
         format: FORMAT,
@@ -147,6 +177,7 @@ pub fn plan(config: &RunConfig, seed: u64) -> Result<Plan> {
         system: config.system.clone(),
         nodes: config.nodes,
         workload: config.workload.clone(),
+        scenario: config.scenario.as_ref().map(|scenario| scenario.name.clone()),
         settings: config.settings.clone(),
         concurrency: config.concurrency,
         rate: config.rate,
@@ -156,6 +187,25 @@ pub fn plan(config: &RunConfig, seed: u64) -> Result<Plan> {
         streams,
         schedule,
         expectations,
+    })
+}
+
+fn random(config: &RunConfig, seed: u64) -> Result<Schedule> {
+    let wish = Wish {
+        faults: &config.faults,
+        mix: config.variety != Variety::Every,
+        time_limit_ms: config.time_limit_ms,
+        nodes: config.nodes,
+        election_ms: config.settings.election_ms,
+        overlap: config.overlap,
+        beyond_quorum: config.beyond_quorum,
+    };
+    draw(&wish, seed).map_err(|error| {
+        let usage = Error::usage(&error);
+        match error {
+            DrawError::Impossible { .. } => usage.help("choose others with --faults, or raise --nodes"),
+            DrawError::Unknown(_) | DrawError::TooShort { .. } => usage,
+        }
     })
 }
 

@@ -25,6 +25,8 @@ pub enum Target {
     One,
     /// The leader of the highest term known.
     Leader,
+    /// Any one node but the leader.
+    Follower,
     /// Every node but the leader.
     Followers,
     /// As many random nodes as a quorum can lose. The leader may be among them.
@@ -43,9 +45,10 @@ pub enum Target {
 const STEP: &str = "step-";
 
 /// The symbolic targets and their names.
-static NAMES: [(&str, Target); 6] = [
+static NAMES: [(&str, Target); 7] = [
     ("one", Target::One),
     ("leader", Target::Leader),
+    ("follower", Target::Follower),
     ("followers", Target::Followers),
     ("minority", Target::Minority),
     ("majority", Target::Majority),
@@ -56,6 +59,7 @@ static NAMES: [(&str, Target); 6] = [
 pub const ABOUT: &[(&str, &str)] = &[
     ("one", "any one node"),
     ("leader", "the leader of the highest term known when the step runs"),
+    ("follower", "any one node but the leader"),
     ("followers", "every node but the leader"),
     ("minority", "as many random nodes as a quorum can lose; the leader may be among them"),
     ("majority", "as few random nodes as make a quorum"),
@@ -80,6 +84,11 @@ impl Target {
         self.check(all.len()).and_then(|()| match self {
             Self::One => Ok(vec![all[rng.random_range(0..all.len())]]),
             Self::Leader => Ok(vec![leader_of(cluster)?]),
+            Self::Follower => {
+                let leader = leader_of(cluster)?;
+                let others = all.into_iter().filter(|&node| node != leader).collect::<Vec<_>>();
+                Ok(vec![others[rng.random_range(0..others.len())]])
+            }
             Self::Followers => {
                 let leader = leader_of(cluster)?;
                 Ok(all.into_iter().filter(|&node| node != leader).collect())
@@ -106,7 +115,7 @@ impl Target {
     pub fn check(&self, size: usize) -> Result<(), String> {
         let size_min = match self {
             Self::One | Self::Leader | Self::Majority | Self::All | Self::Step(_) => 1,
-            Self::Followers => 2,
+            Self::Follower | Self::Followers => 2,
             Self::Minority => 3,
             Self::Nodes(nodes) => nodes.last().map_or(0, |node| usize::from(node.0)),
         };
@@ -119,7 +128,7 @@ impl Target {
     /// How many nodes it means in a cluster of `size` nodes. An earlier step's nodes are counted there.
     pub fn count(&self, size: usize) -> usize {
         match self {
-            Self::One | Self::Leader => 1,
+            Self::One | Self::Leader | Self::Follower => 1,
             Self::Followers => size.saturating_sub(1),
             Self::Minority => size.saturating_sub(1) / 2,
             Self::Majority => size / 2 + 1,
@@ -131,7 +140,7 @@ impl Target {
 
     /// Whether it depends on who leads.
     pub fn needs_leader(&self) -> bool {
-        matches!(self, Self::Leader | Self::Followers)
+        matches!(self, Self::Leader | Self::Follower | Self::Followers)
     }
 }
 
@@ -234,7 +243,7 @@ mod tests {
     #[test]
     fn a_mistyped_target_lists_what_there_is() {
         let reason = "leadr".parse::<Target>().expect_err("no such target");
-        assert!(reason.contains("`leadr` is not a target; use one, leader, followers"), "{reason}");
+        assert!(reason.contains("`leadr` is not a target; use one, leader, follower, followers"), "{reason}");
     }
 
     #[test]

@@ -179,7 +179,9 @@ impl View<'_> {
             Target::Step(number) => {
                 self.steps.get(number - 1).and_then(Progress::hit).unwrap_or_default().to_vec()
             }
-            Target::All | Target::One | Target::Minority | Target::Majority => all.collect(),
+            Target::All | Target::One | Target::Follower | Target::Minority | Target::Majority => {
+                all.collect()
+            }
         }
     }
 
@@ -245,7 +247,7 @@ impl Condition {
     /// What is wrong with it.
     pub fn check(&self, own: usize, steps: usize, size: usize) -> Result<(), String> {
         let target = |target: &Target| match target {
-            Target::Minority | Target::Majority => {
+            Target::Follower | Target::Minority | Target::Majority => {
                 Err(format!("a condition cannot draw nodes; `{target}` is a matter of chance"))
             }
             Target::Step(number) => step_exists(*number, own, steps),

@@ -1,4 +1,4 @@
-//! `harness list`: the faults, checkers, systems, workloads and bugs there are.
+//! `harness list`: the faults, checkers, systems, workloads, scenarios and bugs there are.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,6 +9,7 @@ use nemesis::faults::FAULTS;
 
 use crate::error::Result;
 use crate::faults::lack;
+use crate::scenario::{self, SCENARIOS};
 use crate::system::{self, SYSTEMS, System};
 use crate::workload::WORKLOADS;
 
@@ -32,11 +33,19 @@ enum Kind {
     Checkers,
     Systems,
     Workloads,
+    Scenarios,
     Bugs,
 }
 
-const KINDS: [Kind; 6] =
-    [Kind::Faults, Kind::Targets, Kind::Checkers, Kind::Systems, Kind::Workloads, Kind::Bugs];
+const KINDS: [Kind; 7] = [
+    Kind::Faults,
+    Kind::Targets,
+    Kind::Checkers,
+    Kind::Systems,
+    Kind::Workloads,
+    Kind::Scenarios,
+    Kind::Bugs,
+];
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     if args.kind == Some(Kind::Faults) {
@@ -98,6 +107,10 @@ fn items(kind: Kind) -> Vec<(String, String)> {
         }
         Kind::Systems => SYSTEMS.iter().map(|system| item(system.name(), system.about())).collect(),
         Kind::Workloads => WORKLOADS.iter().map(|workload| item(workload.name(), workload.about())).collect(),
+        Kind::Scenarios => SCENARIOS
+            .iter()
+            .map(|known| item(known.name, &scenario::find(known.name).expect("a test reads them all").about))
+            .collect(),
         Kind::Bugs => cluster_under_test::bugs::BUGS
             .iter()
             .map(|bug| item(bug.name, &format!("{} (breaks {})", bug.about, bug.breaks.join(", "))))
