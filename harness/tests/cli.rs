@@ -90,6 +90,25 @@ fn everything_that_there_is_is_listed() {
 }
 
 #[test]
+fn each_fault_is_listed_with_what_it_needs_and_the_doctor_agrees() {
+    let list = run(&["list", "faults"]);
+    let list = String::from_utf8_lossy(&list.stdout).into_owned();
+    let doctor = run(&["doctor"]);
+    let doctor = String::from_utf8_lossy(&doctor.stdout).into_owned();
+    assert!(list.contains("period_ms: time between two restarts"), "{list}");
+    assert!(list.contains("not in `all`: "), "{list}");
+    for fault in nemesis::faults::FAULTS {
+        assert!(list.contains(&format!("  {} ", fault.name())), "{} in\n{list}", fault.name());
+        let needs = format!("needs {}: ", fault.needs());
+        let lacks = list.contains(&format!("{needs}NO"));
+        assert!(lacks || list.contains(&format!("{needs}yes")), "{needs} in\n{list}");
+        let refused =
+            |line: &str| line.contains(&format!("faults on {} ", fault.needs())) && line.contains("NO ");
+        assert_eq!(lacks, doctor.lines().any(refused), "{needs}\n{list}\n{doctor}");
+    }
+}
+
+#[test]
 fn a_run_that_does_not_exist_is_bad_usage() {
     refuses(&run(&["check", "/nonexistent/run"]), 254, &["/nonexistent/run", "results/latest"]);
 }

@@ -24,7 +24,7 @@ pub trait Processes {
     fn pause(&mut self, node: NodeId) -> Result<(), ClusterError>;
     /// SIGCONT.
     fn resume(&mut self, node: NodeId) -> Result<(), ClusterError>;
-    /// Empties the data directory of a node that is down. It is started as one that waits until it is told of the others.
+    /// Deletes what a node that is down has on its disk.
     fn wipe(&mut self, node: NodeId) -> Result<(), ClusterError> {
         let reason = "where its data lies is not known".to_owned();
         Err(ClusterError::Refused { action: "wipe", node, reason })
