@@ -19,6 +19,7 @@ mod liveness;
 pub mod model;
 pub mod picture;
 pub mod raft;
+pub mod situations;
 mod summary;
 pub mod trace;
 
@@ -33,6 +34,7 @@ pub use history::History;
 pub use json::{Malformed, Warning};
 pub use linearizable::Linearizable;
 pub use liveness::Recovery;
+pub use situations::SITUATIONS;
 pub use summary::{FaultCounts, OperationCounts, Summary};
 pub use trace::Trace;
 
