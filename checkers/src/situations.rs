@@ -23,7 +23,7 @@ mod operations;
 mod restarts;
 
 use crate::evidence::Evidence;
-use crate::finding::{EventRef, count};
+use crate::finding::EventRef;
 use crate::history::Time;
 
 pub use environment::{Harm, harm_of};
@@ -70,8 +70,8 @@ pub struct Situation {
     pub about: &'static str,
     /// Where it is described.
     pub source: &'static str,
-    /// What must be seen on the way there, one after the other, as it follows "it was seen that". A run that misses the
-    /// situation is told how far it got.
+    /// What it takes, one thing after the other; the last one completes it. A run that misses the situation is told how
+    /// far it came.
     pub steps: &'static [&'static str],
     watch: fn() -> Box<dyn Watch>,
 }
@@ -117,7 +117,7 @@ pub struct Observed {
     pub times: u64,
     /// The first of these times.
     pub sightings: Vec<Sighting>,
-    /// What was seen on the way, and how often.
+    /// What it takes, and how often each was seen; the last one completes it.
     pub steps: Vec<(&'static str, u64)>,
 }
 
@@ -132,13 +132,12 @@ impl Observed {
         if self.reached() {
             return None;
         }
-        let told = |(step, times): &(&str, u64)| format!("{} that {step}", count(*times as usize, "time"));
-        let seen: Vec<String> = self.steps.iter().take_while(|(_, times)| *times > 0).map(told).collect();
-        let never = self.steps.get(seen.len()).map(|(step, _)| format!("never that {step}"));
-        let last = if seen.is_empty() { "never seen" } else { "but never the whole of it" };
-        let rest = never.unwrap_or_else(|| last.to_owned());
-        let seen: Vec<String> = seen.into_iter().map(|told| format!("seen {told}")).collect();
-        Some(seen.into_iter().chain([rest]).collect::<Vec<_>>().join(", "))
+        let seen: Vec<_> = self.steps.iter().take_while(|(_, times)| *times > 0).collect();
+        let (never, _) =
+            self.steps[seen.len()..].first().expect("the last step is not seen if it is not reached");
+        let never = format!("never seen: {never}");
+        let seen: Vec<String> = seen.iter().map(|(step, times)| format!("{step} ({times})")).collect();
+        Some(if seen.is_empty() { never } else { format!("seen: {}; {never}", seen.join(", ")) })
     }
 }
 
@@ -151,7 +150,7 @@ struct Seen {
 }
 
 impl Seen {
-    /// A step on the way, by its position.
+    /// A step on the way, by its position. The last one is told by [`Seen::reached`].
     fn step(&mut self, step: usize) {
         self.steps[step] += 1;
     }
@@ -159,6 +158,7 @@ impl Seen {
     /// The whole of it. `tell` is only called if the sighting is kept.
     fn reached(&mut self, time: Time, tell: impl FnOnce() -> (String, Vec<EventRef>)) {
         self.times += 1;
+        *self.steps.last_mut().expect("every situation has a last step") = self.times;
         if self.sightings.len() < SIGHTINGS_MAX {
             let (text, events) = tell();
             self.sightings.push(Sighting { time, text, events });
@@ -178,6 +178,7 @@ pub fn observe(evidence: &Evidence) -> Vec<Observed> {
         .iter()
         .map(|situation| {
             let steps = vec![0; situation.steps.len()];
+            assert!(!steps.is_empty(), "{} says what it takes", situation.name);
             ((situation.watch)(), Seen { steps, ..Seen::default() })
         })
         .collect();

@@ -1,5 +1,6 @@
 //! Stories with the finding beside them, one test each; the name of the test is the fact.
 
+mod situations;
 mod story;
 
 use story::check;

@@ -15,7 +15,11 @@ pub(super) const SPLIT_VOTE: Situation = Situation {
     name: "split-vote",
     about: "two nodes asked for votes in one term, and nobody won it",
     source: "Raft paper, section 5.2 and 5.4",
-    steps: &["a node asked for votes", "two nodes asked for votes in one term"],
+    steps: &[
+        "a node asked for votes",
+        "two nodes asked for votes in one term",
+        "such a term stayed without a leader",
+    ],
     watch: || Box::new(Campaigns { terms: BTreeMap::new(), candidates_min: 2 }),
 };
 
@@ -24,7 +28,7 @@ pub(super) const LEADERLESS_TERM: Situation = Situation {
     name: "leaderless-term",
     about: "a term had a candidate and no leader",
     source: "Raft paper, section 5.2: in some situations an election will result in no leader",
-    steps: &["a node asked for votes"],
+    steps: &["a node asked for votes", "such a term stayed without a leader"],
     watch: || Box::new(Campaigns { terms: BTreeMap::new(), candidates_min: 1 }),
 };
 
@@ -77,7 +81,11 @@ pub(super) const TERM_JUMP: Situation = Situation {
     name: "term-jump",
     about: "a node that came back raised the term of a working leader or its follower by more than one",
     source: "Raft thesis, section 9.6",
-    steps: &["a node under a working leader entered a newer term", "that term was further than the next one"],
+    steps: &[
+        "a node under a working leader entered a newer term",
+        "that term was further than the next one",
+        "another node had come to that term before",
+    ],
     watch: || Box::new(TermJump),
 };
 
@@ -111,7 +119,7 @@ pub(super) const CANDIDATE_KILLED: Situation = Situation {
     name: "candidate-killed",
     about: "a node died while it was asking for votes",
     source: "Raft paper, section 5.2 and 5.5",
-    steps: &["a node died"],
+    steps: &["a node died", "it was asking for votes"],
     watch: || Box::new(CandidateKilled),
 };
 
@@ -137,7 +145,7 @@ pub(super) const RESTART_AFTER_VOTE: Situation = Situation {
     name: "restart-after-vote",
     about: "a node voted and restarted in the same term before anybody had won it",
     source: "Raft paper, Figure 2: votedFor is persistent",
-    steps: &["a node voted", "a node restarted in the term of its vote"],
+    steps: &["a node voted", "a node restarted in the term of its vote", "nobody had won that term by then"],
     watch: || Box::<RestartAfterVote>::default(),
 };
 
@@ -175,7 +183,7 @@ pub(super) const CAMPAIGN_UNDER_BENT_CLOCK: Situation = Situation {
     name: "campaign-under-bent-clock",
     about: "a node campaigned while its clock was bent",
     source: "Raft paper, section 5.6: timing and availability",
-    steps: &["a clock was bent"],
+    steps: &["a clock was bent", "that node campaigned meanwhile"],
     watch: || Box::new(BentClock),
 };
 

@@ -27,9 +27,24 @@ pub fn harm_of(fault: &str) -> Option<Harm> {
         "pause" => Some(Harm::Stopped),
         "constrained-election" => Some(Harm::Cut),
         // Traces tell of every restart of a storm; clients that are cut off leave the nodes among themselves.
-        "restart-storm" | "partition-clients" | "slow" | "slow-fsync" | "fsync-error" | "lost-write"
-        | "bit-flip" | "delay" | "loss" | "duplicate" | "reorder" | "corrupt" | "bandwidth" | "flap"
-        | "add-member" | "remove-member" | "replace-member" | "transfer-leadership" => Some(Harm::Other),
+        "restart-storm"
+        | "partition-clients"
+        | "slow"
+        | "slow-fsync"
+        | "fsync-error"
+        | "lost-write"
+        | "bit-flip"
+        | "delay"
+        | "loss"
+        | "duplicate"
+        | "reorder"
+        | "corrupt"
+        | "bandwidth"
+        | "flap"
+        | "add-member"
+        | "remove-member"
+        | "replace-member"
+        | "transfer-leadership" => Some(Harm::Other),
         _ if fault == "partition" || fault.starts_with("partition-") => Some(Harm::Cut),
         _ if fault.starts_with("clock-") => Some(Harm::Clock),
         _ if fault.starts_with("disk-") || fault.starts_with("link-") => Some(Harm::Other),
@@ -43,7 +58,7 @@ pub(super) const QUORUM_LOST: Situation = Situation {
     name: "quorum-lost",
     about: "faults left no majority of nodes running and connected",
     source: "Raft paper, section 5.1 and 5.5",
-    steps: &["a fault kept a node from the others"],
+    steps: &["a fault kept a node from the others", "no majority was left"],
     watch: || Box::<QuorumLost>::default(),
 };
 
@@ -81,7 +96,7 @@ pub(super) const ALL_NODES_DOWN: Situation = Situation {
     name: "all-nodes-down",
     about: "all nodes were down at once, and came back from their disks alone",
     source: "Raft paper, section 5.5",
-    steps: &["a node ended", "all nodes were down"],
+    steps: &["a node ended", "all nodes were down", "one of them came back"],
     watch: || Box::<AllNodesDown>::default(),
 };
 
@@ -100,9 +115,9 @@ impl Watch for AllNodesDown {
         let down = booted && cluster.nodes().all(|(_, node)| !node.alive);
         match (self.down, down) {
             (false, true) => seen.step(1),
-            (true, false) => seen.reached(now.time, || {
-                ("a node boots after all were down".to_owned(), vec![now.locate()])
-            }),
+            (true, false) => {
+                seen.reached(now.time, || ("a node boots after all were down".to_owned(), vec![now.locate()]))
+            }
             (false, false) | (true, true) => {}
         }
         self.down = down;
@@ -114,7 +129,7 @@ pub(super) const OVERLAPPING_FAULTS: Situation = Situation {
     name: "overlapping-faults",
     about: "faults of two kinds were in force at once",
     source: "OmniPaxos, EuroSys 2023, section 2: partial connectivity and crashes together",
-    steps: &["a fault was in force"],
+    steps: &["a fault was in force", "another one struck meanwhile"],
     watch: || Box::new(OverlappingFaults),
 };
 
@@ -144,7 +159,7 @@ pub(super) const COMMIT_INDEXES_DIFFER: Situation = Situation {
     name: "commit-indexes-differ",
     about: "a fault struck while two live nodes knew different commit indexes",
     source: "CoFI, ASE 2020: faults while states are inconsistent",
-    steps: &["a fault struck while two nodes were alive"],
+    steps: &["a fault struck while two nodes were alive", "their commit indexes differed"],
     watch: || Box::new(CommitIndexesDiffer),
 };
 

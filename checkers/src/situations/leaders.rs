@@ -15,7 +15,11 @@ pub(super) const TWO_LEADERS: Situation = Situation {
     name: "two-leaders",
     about: "two nodes were alive and led different terms at the same time",
     source: "Raft thesis, section 6.2 and 6.4: a deposed leader that does not know it",
-    steps: &["a node became leader", "a leader was followed by one of a newer term"],
+    steps: &[
+        "a node became leader",
+        "a leader was followed by one of a newer term",
+        "the older leader was still alive and leading",
+    ],
     watch: || Box::new(TwoLeaders),
 };
 
@@ -43,7 +47,11 @@ pub(super) const ISOLATED_LEADER_WITH_UNCOMMITTED_TAIL: Situation = Situation {
     name: "isolated-leader-with-uncommitted-tail",
     about: "a leader that was cut off held entries that it could not commit until it led no more",
     source: "Raft paper, section 5.3, Figure 7; thesis, section 6.2",
-    steps: &["a leader was cut off", "it held an uncommitted entry meanwhile"],
+    steps: &[
+        "a leader was cut off",
+        "it held an uncommitted entry meanwhile",
+        "it was overtaken, or ended, with that entry",
+    ],
     watch: || Box::new(Isolation { cut: BTreeMap::new(), tails: BTreeMap::new(), until: Until::Overtaken }),
 };
 
@@ -56,6 +64,7 @@ pub(super) const ISOLATED_LEADER_RETURNS: Situation = Situation {
         "a leader was cut off",
         "it held an uncommitted entry meanwhile",
         "it was overtaken with that entry",
+        "the tail was removed when it came back",
     ],
     watch: || Box::new(Isolation { cut: BTreeMap::new(), tails: BTreeMap::new(), until: Until::Returned }),
 };
@@ -157,7 +166,7 @@ pub(super) const PAUSED_LEADER_RETURNS: Situation = Situation {
     name: "paused-leader-returns",
     about: "a leader was paused, another was elected, and the first one went on believing that it leads",
     source: "Raft thesis, section 6.4: a leader deposed without knowing it",
-    steps: &["a leader was paused", "another was elected meanwhile"],
+    steps: &["a leader was paused", "another was elected meanwhile", "it was woken after that"],
     watch: || Box::<PausedLeader>::default(),
 };
 
@@ -216,7 +225,7 @@ pub(super) const LEADER_KILLED_WITH_UNACKNOWLEDGED_WRITES: Situation = Situation
     name: "leader-killed-with-unacknowledged-writes",
     about: "a leader died with entries in its log that it had not committed",
     source: "Raft paper, section 5.3 and 5.4.2",
-    steps: &["a leader died"],
+    steps: &["a leader died", "it held an entry that it had not committed"],
     watch: || Box::new(LeaderKilled),
 };
 
@@ -245,7 +254,7 @@ pub(super) const LEADER_STEPPED_DOWN: Situation = Situation {
     name: "leader-stepped-down",
     about: "a leader gave up its term without having heard of a newer one",
     source: "Raft thesis, section 6.2: a leader that hears from no quorum steps down",
-    steps: &["a leader ceased to lead"],
+    steps: &["a leader ceased to lead", "it did so in its own term"],
     watch: || Box::new(SteppedDown),
 };
 

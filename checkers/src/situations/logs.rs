@@ -15,7 +15,7 @@ pub(super) const DIVERGENT_LOGS: Situation = Situation {
     name: "divergent-logs",
     about: "two nodes held different entries at one index",
     source: "Raft paper, section 5.3, Figure 7",
-    steps: &["a node appended", "it was no longer the first term"],
+    steps: &["a node appended", "it was no longer the first term", "another node held another entry there"],
     watch: || Box::<DivergentLogs>::default(),
 };
 
@@ -54,8 +54,7 @@ impl Watch for DivergentLogs {
                 Holding::Term(theirs) if theirs != mine => {
                     if self.parted.insert(pair) {
                         seen.reached(now.time, || {
-                            let text =
-                                format!("at {common} {id} held term {mine} and {other} term {theirs}");
+                            let text = format!("at {common} {id} held term {mine} and {other} term {theirs}");
                             (text, vec![now.locate()])
                         });
                     }
@@ -72,7 +71,7 @@ pub(super) const TAIL_TRUNCATED: Situation = Situation {
     name: "tail-truncated",
     about: "a node removed entries from the end of its log, because its leader had others",
     source: "Raft paper, section 5.3 and Figure 2, AppendEntries rule 3",
-    steps: &[],
+    steps: &["a node removed entries from its log"],
     watch: || Box::new(TailTruncated),
 };
 
@@ -97,7 +96,10 @@ pub(super) const TAIL_SURVIVES: Situation = Situation {
     name: "tail-survives",
     about: "an entry that its leader had not committed was committed by a leader of a newer term",
     source: "Raft paper, section 5.4.2",
-    steps: &["a leader of a newer term held an uncommitted entry of an older one"],
+    steps: &[
+        "a leader of a newer term held an uncommitted entry of an older one",
+        "that leader committed it",
+    ],
     watch: || Box::new(Inherited { want: Want::Committed, open: None }),
 };
 
@@ -106,7 +108,10 @@ pub(super) const FIGURE_8_WINDOW: Situation = Situation {
     name: "figure-8-window",
     about: "an uncommitted entry of an older term was on a majority under a leader of a newer term",
     source: "Raft paper, section 5.4.2, Figure 8 (c)",
-    steps: &["a leader of a newer term held an uncommitted entry of an older one"],
+    steps: &[
+        "a leader of a newer term held an uncommitted entry of an older one",
+        "that entry was on a majority",
+    ],
     watch: || Box::new(Inherited { want: Want::Majority, open: None }),
 };
 
@@ -118,6 +123,7 @@ pub(super) const FIGURE_8_OVERWRITABLE: Situation = Situation {
     steps: &[
         "a leader of a newer term held an uncommitted entry of an older one",
         "that entry was on a majority",
+        "a node without it had a log that ends in a newer term than the entry's",
     ],
     watch: || Box::new(Inherited { want: Want::Overwritable, open: None }),
 };
@@ -156,7 +162,14 @@ impl Watch for Inherited {
                 self.open = entry_term.filter(|entry_term| *entry_term < term).map(|entry_term| {
                     seen.step(0);
                     let (leader, elected_at) = (id, now.locate());
-                    Inheritance { leader, leader_term: term, index, entry_term, elected_at, on_majority: false }
+                    Inheritance {
+                        leader,
+                        leader_term: term,
+                        index,
+                        entry_term,
+                        elected_at,
+                        on_majority: false,
+                    }
                 });
                 self.count_copies(now, cluster, seen);
             }
@@ -180,15 +193,13 @@ impl Watch for Inherited {
 impl Inherited {
     fn count_copies(&mut self, now: &Moment<'_>, cluster: &Cluster<'_>, seen: &mut Seen) {
         let Some(open) = self.open.as_mut() else { return };
-        let holds = |node: &super::cluster::Node<'_>| {
-            node.log.holding(open.index) == Holding::Term(open.entry_term)
-        };
+        let holds =
+            |node: &super::cluster::Node<'_>| node.log.holding(open.index) == Holding::Term(open.entry_term);
         let copies = cluster.nodes().filter(|(_, node)| holds(node)).count();
         if self.want == Want::Committed || !cluster.is_majority(copies) {
             return;
         }
-        let mut text =
-            format!("entry {} of term {} was on {copies} nodes", open.index, open.entry_term);
+        let mut text = format!("entry {} of term {} was on {copies} nodes", open.index, open.entry_term);
         text.push_str(&format!(" under {}, leader of term {}", open.leader, open.leader_term));
         let events = vec![open.elected_at.clone(), now.locate()];
         match self.want {

@@ -16,7 +16,7 @@ pub(super) const READ_DURING_LEADER_CHANGE: Situation = Situation {
     name: "read-during-leader-change",
     about: "a read was under way while a new leader took over, and was answered",
     source: "Raft paper, section 8; thesis, section 6.4",
-    steps: &["a new leader took over", "a read was under way meanwhile"],
+    steps: &["a new leader took over", "a read was under way meanwhile", "such a read was answered"],
     watch: || Box::<ReadDuringChange>::default(),
 };
 
@@ -55,7 +55,7 @@ pub(super) const ANSWERED_BY_OLD_LEADER: Situation = Situation {
     name: "answered-by-old-leader",
     about: "an operation succeeded at a leader while another already led a newer term",
     source: "Raft thesis, section 6.4: stale reads by a deposed leader",
-    steps: &["two leaders were alive when a client was answered"],
+    steps: &["two leaders were alive when a client was answered", "the older one of them gave an answer"],
     watch: || Box::<OldLeader>::default(),
 };
 
@@ -88,7 +88,7 @@ pub(super) const INFO_OPERATION_TOOK_EFFECT: Situation = Situation {
     name: "info-operation-took-effect",
     about: "an update whose client was told nothing was seen by a later answer",
     source: "Raft paper, section 8: a command may be executed without a reply",
-    steps: &["an update ended without an answer"],
+    steps: &["an update ended without an answer", "an answer showed its value"],
     watch: || Box::<TookEffect>::default(),
 };
 
@@ -154,7 +154,10 @@ impl TookEffect {
                 Some(shown) => {
                     *update = Update::Settled;
                     seen.reached(now.time, || {
-                        (format!("{value} of {key} was given up after it was seen"), vec![shown, now.locate()])
+                        (
+                            format!("{value} of {key} was given up after it was seen"),
+                            vec![shown, now.locate()],
+                        )
                     });
                 }
                 None => *update = Update::Info { given_up_at: now.locate() },

@@ -14,7 +14,7 @@ pub(super) const CRASH_BETWEEN_APPEND_AND_ACK: Situation = Situation {
     name: "crash-between-append-and-ack",
     about: "a node died with entries in its log that were not yet on its disk",
     source: "Raft paper, Figure 2: updated on stable storage before responding; thesis, section 10.2.1",
-    steps: &["a node died"],
+    steps: &["a node died", "it held an entry that was not on its disk yet"],
     watch: || Box::<CrashBeforeAck>::default(),
 };
 
@@ -32,7 +32,10 @@ impl Watch for CrashBeforeAck {
             let (Some(last), Some(&durable)) = (last, self.durable.get(&id)) else { continue };
             if durable < last {
                 seen.reached(now.time, || {
-                    (format!("{id} died with entries {} to {last} in memory", durable + 1), vec![now.locate()])
+                    (
+                        format!("{id} died with entries {} to {last} in memory", durable + 1),
+                        vec![now.locate()],
+                    )
                 });
             }
         }
@@ -56,7 +59,7 @@ pub(super) const SNAPSHOT_INSTALLED: Situation = Situation {
     name: "snapshot-installed",
     about: "a node that was too far behind was caught up with a snapshot",
     source: "Raft paper, section 7",
-    steps: &["a node took a snapshot of its own"],
+    steps: &["a node took a snapshot of its own", "a node installed one of its leader's"],
     watch: || Box::new(Installed { under_cut: false }),
 };
 
@@ -65,7 +68,7 @@ pub(super) const SNAPSHOT_DURING_PARTITION: Situation = Situation {
     name: "snapshot-during-partition",
     about: "a snapshot was installed while links between nodes were cut",
     source: "Raft paper, section 7 and 5.5",
-    steps: &["links were cut", "a snapshot was installed"],
+    steps: &["links were cut", "a snapshot was installed", "both were so at once"],
     watch: || Box::new(Installed { under_cut: true }),
 };
 
@@ -82,9 +85,9 @@ impl Watch for Installed {
         match (origin, self.under_cut) {
             (SnapshotOrigin::Taken, false) => seen.step(0),
             (SnapshotOrigin::Taken, true) => {}
-            (SnapshotOrigin::Installed, false) => seen.reached(now.time, || {
-                (format!("{id} got a snapshot up to {index}"), vec![now.locate()])
-            }),
+            (SnapshotOrigin::Installed, false) => {
+                seen.reached(now.time, || (format!("{id} got a snapshot up to {index}"), vec![now.locate()]))
+            }
             (SnapshotOrigin::Installed, true) => {
                 seen.step(1);
                 if let Some(cut) = cluster.faults(Harm::Cut).next() {

@@ -36,8 +36,8 @@ use checkers::history::{
     Completion, Event, FaultPhase, Header, MicroOp, NodeId, Op, OpKind, Outcome, Phase, ProcessId, Receipt,
     Reply,
 };
-use checkers::trace::{Digest, LogIndex, Role, SnapshotOrigin, Term, TraceEvent, TraceLine};
 use checkers::situations::{self, Observed};
+use checkers::trace::{Digest, LogIndex, Role, SnapshotOrigin, Term, TraceEvent, TraceLine};
 use checkers::{
     Budget, CHECKERS, Checker, Consistency, Evidence, Expectations, ExpectedFault, Finding, History, Trace,
 };
@@ -165,12 +165,7 @@ impl Story {
             .into_iter()
             .map(|(node, lines)| Trace::new(&format!("nodes/{node}/trace.jsonl"), node, lines))
             .collect();
-        Story {
-            name: name.to_owned(),
-            subject,
-            evidence: Evidence { history, traces, expectations },
-            budget,
-        }
+        Story { name: name.to_owned(), subject, evidence: Evidence { history, traces, expectations }, budget }
     }
 }
 
