@@ -52,6 +52,7 @@ pub const CHECKERS: &[&dyn Checker] = &[
     &raft::DurableVotes,
     &raft::DurableCommit,
     &raft::Monotone,
+    &raft::Membership,
     &raft::SnapshotMatchesLog,
     &Recovery,
     &Availability,

@@ -72,6 +72,8 @@ pub struct RunConfig {
     pub workload: String,
     /// Which faults, each with what was asked for of it.
     pub faults: Vec<Choice>,
+    /// The situations that the run aims at.
+    pub aims: Vec<String>,
     /// How long clients and nemesis work.
     pub time_limit_ms: u64,
     /// Operations a second, all processes together.
@@ -107,6 +109,7 @@ impl RunConfig {
             nodes,
             workload: "register".to_owned(),
             faults: Vec::new(),
+            aims: Vec::new(),
             time_limit_ms: 1,
             rate: 1,
             concurrency: 1,
@@ -147,6 +150,7 @@ mod tests {
             nodes: 5,
             workload: "register".to_owned(),
             faults: Vec::new(),
+            aims: Vec::new(),
             time_limit_ms: 30_000,
             rate: 300,
             concurrency: 10,

@@ -9,7 +9,7 @@
 use std::collections::BTreeSet;
 
 use checkers::history::NodeId;
-use checkers::{Consistency, Expectations, ExpectedFault};
+use checkers::{Consistency, Expectations, ExpectedFault, SITUATIONS};
 use nemesis::schedule::{self, DrawError, Schedule};
 use rand::Rng;
 use rand::SeedableRng;
@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{RunConfig, Settings};
 use crate::error::{Error, Result};
-use crate::{system, workload};
+use crate::{names, system, workload};
 
 /// The version of the plan's format.
 pub const FORMAT: u32 = 1;
@@ -118,6 +118,7 @@ pub fn plan(config: &RunConfig, seed: u64) -> Result<Plan> {
         operation_kinds: workload.operation_kinds().to_vec(),
         ok_operations_min: ok_operations_min(config),
         faults: expected_faults(config),
+        situations: aims(config)?,
         recovery_limit_ms: config.recovery_limit_ms,
         complete: true,
         consistency: Consistency::default(),
@@ -146,6 +147,15 @@ pub fn plan(config: &RunConfig, seed: u64) -> Result<Plan> {
 fn expected_faults(config: &RunConfig) -> Vec<ExpectedFault> {
     let names = config.faults.iter().map(|choice| choice.fault.clone()).collect::<BTreeSet<_>>();
     names.into_iter().map(|name| ExpectedFault { name, times: 1 }).collect()
+}
+
+/// The situations that were asked for, each of which must exist.
+fn aims(config: &RunConfig) -> Result<Vec<String>> {
+    let known = |aim: &String| {
+        names::find("situation", aim, SITUATIONS.iter().copied(), |situation| situation.name)
+            .map(|situation| situation.name.to_owned())
+    };
+    config.aims.iter().map(known).collect()
 }
 
 /// A run that acknowledged less than a tenth of what was asked exercised little: it does not count as a pass.

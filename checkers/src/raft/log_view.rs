@@ -85,7 +85,9 @@ impl LogView {
             | TraceEvent::Role { .. }
             | TraceEvent::Vote { .. }
             | TraceEvent::Commit { .. }
-            | TraceEvent::Apply { .. } => {}
+            | TraceEvent::Apply { .. }
+            | TraceEvent::Members { .. }
+            | TraceEvent::Aside(_) => {}
         }
     }
 

@@ -36,6 +36,8 @@ pub(super) struct Node<'a> {
     pub(super) role_at: Option<Place<'a>>,
     pub(super) term: Term,
     pub(super) commit: LogIndex,
+    /// The configuration that it goes by, and the index that it stands at.
+    pub(super) voters: Option<(LogIndex, Vec<NodeId>)>,
     pub(super) log: LogView,
 }
 
@@ -101,9 +103,13 @@ impl<'a> Cluster<'a> {
         (node.leads() && node.term == term).then_some((id, node))
     }
 
-    /// Whether so many nodes are a majority of all.
-    pub(super) fn is_majority(&self, nodes: usize) -> bool {
-        2 * nodes > self.nodes.len()
+    /// Whether these nodes are a majority by the newest configuration that any node goes by.
+    pub(super) fn is_majority(&self, nodes: impl Iterator<Item = NodeId>) -> bool {
+        let newest = self.nodes.values().filter_map(|node| node.voters.as_ref()).max_by_key(|(at, _)| *at);
+        match newest {
+            Some((_, voters)) => 2 * nodes.filter(|node| voters.contains(node)).count() > voters.len(),
+            None => 2 * nodes.count() > self.nodes.len(),
+        }
     }
 
     pub(super) fn faults(&self, harm: Harm) -> impl Iterator<Item = &InForce> {
@@ -132,9 +138,9 @@ impl<'a> Cluster<'a> {
         })
     }
 
-    fn side_of(&self, cut: &InForce, node: NodeId) -> usize {
+    fn side_of(&self, cut: &InForce, node: NodeId) -> impl Iterator<Item = NodeId> {
         let inside = cut.nodes.contains(&node);
-        self.nodes.keys().filter(|other| cut.nodes.contains(other) == inside).count()
+        self.nodes.keys().copied().filter(move |other| cut.nodes.contains(other) == inside)
     }
 
     /// Nodes that are up and run: neither dead nor stopped.
@@ -145,17 +151,17 @@ impl<'a> Cluster<'a> {
         !down && self.fault_on(Harm::Stopped, node).is_none()
     }
 
-    /// The largest number of running nodes that faults leave connected, as far as partitions in two tell.
-    pub(super) fn largest_group(&self) -> usize {
+    /// The largest group of running nodes that faults leave connected, as far as partitions in two tell.
+    pub(super) fn largest_group(&self) -> Vec<NodeId> {
         let side = |node: NodeId| {
             let cuts = self.faults(Harm::Cut).filter(|cut| cut.sides());
             cuts.map(|cut| cut.nodes.contains(&node)).collect::<Vec<bool>>()
         };
-        let mut groups: BTreeMap<Vec<bool>, usize> = BTreeMap::new();
+        let mut groups: BTreeMap<Vec<bool>, Vec<NodeId>> = BTreeMap::new();
         for &node in self.nodes.keys().filter(|node| self.is_running(**node)) {
-            *groups.entry(side(node)).or_default() += 1;
+            groups.entry(side(node)).or_default().push(node);
         }
-        groups.into_values().max().unwrap_or(0)
+        groups.into_values().max_by_key(Vec::len).unwrap_or_default()
     }
 
     /// The nodes whose life this moment ends: killed, dead by themselves, or, with nobody telling, booting again.
@@ -239,7 +245,9 @@ impl<'a> Cluster<'a> {
                 node.commit = index;
                 self.committed = self.committed.max(index);
             }
-            TraceEvent::Snapshot { .. }
+            TraceEvent::Members { index, ref voters, .. } => node.voters = Some((index, voters.clone())),
+            TraceEvent::Aside(_)
+            | TraceEvent::Snapshot { .. }
             | TraceEvent::Restore { .. }
             | TraceEvent::Vote { .. }
             | TraceEvent::Append { .. }

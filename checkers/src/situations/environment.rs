@@ -79,11 +79,11 @@ impl Watch for QuorumLost {
             return;
         }
         seen.step(0);
-        let lost = !cluster.is_majority(cluster.largest_group());
+        let lost = !cluster.is_majority(cluster.largest_group().into_iter());
         if lost && !self.lost {
             seen.reached(now.time, || {
                 let faults: Vec<&str> = in_force().map(|fault| fault.fault.as_str()).collect();
-                let text = format!("{} left {} together", faults.join(" and "), cluster.largest_group());
+                let text = format!("{} left {} together", faults.join(" and "), cluster.largest_group().len());
                 (text, in_force().map(|fault| fault.at.clone()).collect())
             });
         }

@@ -195,11 +195,11 @@ impl Inherited {
         let Some(open) = self.open.as_mut() else { return };
         let holds =
             |node: &super::cluster::Node<'_>| node.log.holding(open.index) == Holding::Term(open.entry_term);
-        let copies = cluster.nodes().filter(|(_, node)| holds(node)).count();
-        if self.want == Want::Committed || !cluster.is_majority(copies) {
+        let copies: Vec<NodeId> = cluster.nodes().filter(|(_, node)| holds(node)).map(|(id, _)| id).collect();
+        if self.want == Want::Committed || !cluster.is_majority(copies.iter().copied()) {
             return;
         }
-        let mut text = format!("entry {} of term {} was on {copies} nodes", open.index, open.entry_term);
+        let mut text = format!("entry {} of term {} was on {} nodes", open.index, open.entry_term, copies.len());
         text.push_str(&format!(" under {}, leader of term {}", open.leader, open.leader_term));
         let events = vec![open.elected_at.clone(), now.locate()];
         match self.want {

@@ -408,7 +408,7 @@ impl<'a> Words<'a> {
                 let last = self.value_of("last");
                 self.words.push_front(last);
                 let (last_index, last_term) = self.entry();
-                TraceEvent::Boot { term, vote, snapshot_index, last_index, last_term }
+                TraceEvent::Boot { term, vote, snapshot_index, last_index, last_term, torn_bytes: 0 }
             }
             "term" => TraceEvent::Term { term: self.number() },
             "role" => {
@@ -469,6 +469,14 @@ impl<'a> Words<'a> {
                 let index = self.number();
                 self.skip("state");
                 TraceEvent::Restore { index, state: self.digest() }
+            }
+            "members" => {
+                let index = self.number();
+                let mut voters = Vec::new();
+                while !self.peek().is_empty() {
+                    voters.push(self.parse("a node"));
+                }
+                TraceEvent::Members { index, voters, learners: Vec::new() }
             }
             _ => self.fail("a trace event"),
         }

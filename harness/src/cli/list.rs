@@ -1,4 +1,4 @@
-//! `harness list`: the faults, checkers, systems, workloads and bugs there are.
+//! `harness list`: the faults, checkers, situations, systems, workloads and bugs there are.
 
 use std::process::ExitCode;
 
@@ -20,13 +20,14 @@ enum Kind {
     Faults,
     Targets,
     Checkers,
+    Situations,
     Systems,
     Workloads,
     Bugs,
 }
 
-const KINDS: [Kind; 6] =
-    [Kind::Faults, Kind::Targets, Kind::Checkers, Kind::Systems, Kind::Workloads, Kind::Bugs];
+const KINDS: [Kind; 7] =
+    [Kind::Faults, Kind::Targets, Kind::Checkers, Kind::Situations, Kind::Systems, Kind::Workloads, Kind::Bugs];
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let mut text = String::new();
@@ -58,6 +59,10 @@ fn items(kind: Kind) -> Vec<(String, String)> {
         Kind::Checkers => {
             checkers::CHECKERS.iter().map(|checker| item(checker.name(), checker.about())).collect()
         }
+        Kind::Situations => checkers::SITUATIONS
+            .iter()
+            .map(|situation| item(situation.name, &format!("{} ({})", situation.about, situation.source)))
+            .collect(),
         Kind::Systems => SYSTEMS.iter().map(|system| item(system.name(), system.about())).collect(),
         Kind::Workloads => WORKLOADS.iter().map(|workload| item(workload.name(), workload.about())).collect(),
         Kind::Bugs => cluster_under_test::bugs::BUGS

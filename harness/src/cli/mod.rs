@@ -40,7 +40,7 @@ enum Command {
     Simulate(simulate::Args),
     /// Judge recorded runs again; boots nothing
     Check(check::Args),
-    /// Show the faults, checkers, systems, workloads and bugs there are
+    /// Show the faults, checkers, situations, systems, workloads and bugs there are
     List(list::Args),
     /// Say what this machine can do, and why not
     Doctor(doctor::Args),

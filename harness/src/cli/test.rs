@@ -28,6 +28,9 @@ pub(super) struct Args {
     /// Which faults, as in `kill,pause:leader`; `all`, `partitions`, `none` (`harness list` shows faults and targets)
     #[arg(long, default_value = "kill,pause,partition", value_name = "LIST")]
     faults: String,
+    /// Situations that the run must reach, or it is unknown (`harness list situations`)
+    #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
+    aim: Vec<String>,
     /// How long clients and nemesis work, in seconds
     #[arg(long, default_value_t = 30, value_name = "S")]
     time_limit: u64,
@@ -68,6 +71,7 @@ impl Args {
             nodes: self.cluster.nodes,
             workload: self.workload.clone(),
             faults,
+            aims: self.aim.clone(),
             time_limit_ms: self.time_limit.saturating_mul(1000),
             rate: self.rate,
             concurrency: self.concurrency,
