@@ -18,6 +18,7 @@ mod elections;
 mod environment;
 mod leaders;
 mod logs;
+mod membership;
 mod moment;
 mod operations;
 mod restarts;
@@ -42,6 +43,8 @@ pub const SITUATIONS: &[&Situation] = &[
     &elections::SPLIT_VOTE,
     &elections::LEADERLESS_TERM,
     &elections::TERM_JUMP,
+    &elections::PRE_VOTE_REFUSED,
+    &elections::CONSTRAINED_ELECTION,
     &elections::CANDIDATE_KILLED,
     &elections::RESTART_AFTER_VOTE,
     &elections::CAMPAIGN_UNDER_BENT_CLOCK,
@@ -51,11 +54,18 @@ pub const SITUATIONS: &[&Situation] = &[
     &logs::FIGURE_8_WINDOW,
     &logs::FIGURE_8_OVERWRITABLE,
     &restarts::CRASH_BETWEEN_APPEND_AND_ACK,
+    &restarts::RESTART_WITH_TORN_TAIL,
+    &restarts::DIED_AT_FAILPOINT,
     &restarts::SNAPSHOT_INSTALLED,
     &restarts::SNAPSHOT_DURING_PARTITION,
     &operations::READ_DURING_LEADER_CHANGE,
     &operations::ANSWERED_BY_OLD_LEADER,
+    &operations::LEASE_UNDER_BENT_CLOCK,
     &operations::INFO_OPERATION_TOOK_EFFECT,
+    &membership::LEADER_REMOVED_ITSELF,
+    &membership::CHANGE_DURING_PARTITION,
+    &membership::CONFIGURATION_ROLLED_BACK,
+    &membership::TRANSFER_COMPLETED,
     &environment::QUORUM_LOST,
     &environment::ALL_NODES_DOWN,
     &environment::OVERLAPPING_FAULTS,

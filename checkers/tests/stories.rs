@@ -499,6 +499,16 @@ mod coverage {
     use super::check;
 
     #[test]
+    fn aim_missed() {
+        check("coverage/aim_missed.txt");
+    }
+
+    #[test]
+    fn aims_reached() {
+        check("coverage/aims_reached.txt");
+    }
+
+    #[test]
     fn enough() {
         check("coverage/enough.txt");
     }

@@ -8,7 +8,7 @@ use super::moment::Moment;
 use super::{Seen, Situation, Watch};
 use crate::finding::EventRef;
 use crate::history::{NodeId, Time};
-use crate::trace::{Role, Term, TraceEvent};
+use crate::trace::{Aside, PreVoteAnswer, Role, Term, TraceEvent};
 
 /// Random timeouts make it rare and short; they do not rule it out.
 pub(super) const SPLIT_VOTE: Situation = Situation {
@@ -109,6 +109,78 @@ impl Watch for TermJump {
                 let text = format!("{id} went from term {}, led by {leader}, to {term} of {by}", node.term);
                 let events = [leading.role_event(), raiser.role_event(), vec![now.locate()]];
                 (text, events.concat())
+            });
+        }
+    }
+}
+
+/// PreVote at work: the one that comes back is told that there is nothing to win.
+pub(super) const PRE_VOTE_REFUSED: Situation = Situation {
+    name: "pre-vote-refused",
+    about: "a node asked whether it could win, and was refused because a leader was alive",
+    source: "Raft thesis, section 9.6 and 4.2.3",
+    steps: &[
+        "a node answered a PreVote",
+        "it refused on behalf of a leader that it hears",
+        "that leader was alive and led the newest term",
+    ],
+    watch: || Box::new(PreVoteRefused),
+};
+
+struct PreVoteRefused;
+
+impl Watch for PreVoteRefused {
+    fn before(&mut self, now: &Moment<'_>, cluster: &Cluster<'_>, seen: &mut Seen) {
+        let Some((id, &TraceEvent::Aside(Aside::PreVoteAnswer { term, candidate, answer }))) = now.traced()
+        else {
+            return;
+        };
+        seen.step(0);
+        if answer != PreVoteAnswer::LeaderAlive {
+            return;
+        }
+        seen.step(1);
+        if let Some((leader, leading)) = cluster.leader() {
+            seen.reached(now.time, || {
+                let text = format!("{id} kept {candidate} from term {term} on behalf of {leader}");
+                (text, leading.role_event().into_iter().chain([now.locate()]).collect())
+            });
+        }
+    }
+}
+
+/// Those that could be elected reach no majority, and the one that reaches it lacks entries. Lawfully nobody leads.
+pub(super) const CONSTRAINED_ELECTION: Situation = Situation {
+    name: "constrained-election",
+    about: "while links were cut and nobody led, a node was refused because its log was behind",
+    source: "OmniPaxos, EuroSys 2023, section 2.2: constrained elections; Raft paper, section 5.4.1",
+    steps: &[
+        "links were cut",
+        "a node answered a PreVote meanwhile, with nobody leading",
+        "it refused, for the log of the asker was behind",
+    ],
+    watch: || Box::new(ConstrainedElection),
+};
+
+struct ConstrainedElection;
+
+impl Watch for ConstrainedElection {
+    fn before(&mut self, now: &Moment<'_>, cluster: &Cluster<'_>, seen: &mut Seen) {
+        if Cluster::newly_in_force(now, Harm::Cut) {
+            seen.step(0);
+        }
+        let Some((id, &TraceEvent::Aside(Aside::PreVoteAnswer { candidate, answer, .. }))) = now.traced()
+        else {
+            return;
+        };
+        let Some(cut) = cluster.faults(Harm::Cut).next().filter(|_| cluster.leader().is_none()) else {
+            return;
+        };
+        seen.step(1);
+        if answer == PreVoteAnswer::LogBehind {
+            seen.reached(now.time, || {
+                let text = format!("{id} refused {candidate} for its log under {}", cut.fault);
+                (text, vec![cut.at.clone(), now.locate()])
             });
         }
     }

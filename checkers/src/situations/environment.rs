@@ -83,7 +83,8 @@ impl Watch for QuorumLost {
         if lost && !self.lost {
             seen.reached(now.time, || {
                 let faults: Vec<&str> = in_force().map(|fault| fault.fault.as_str()).collect();
-                let text = format!("{} left {} together", faults.join(" and "), cluster.largest_group().len());
+                let text =
+                    format!("{} left {} together", faults.join(" and "), cluster.largest_group().len());
                 (text, in_force().map(|fault| fault.at.clone()).collect())
             });
         }

@@ -199,7 +199,8 @@ impl Inherited {
         if self.want == Want::Committed || !cluster.is_majority(copies.iter().copied()) {
             return;
         }
-        let mut text = format!("entry {} of term {} was on {} nodes", open.index, open.entry_term, copies.len());
+        let mut text =
+            format!("entry {} of term {} was on {} nodes", open.index, open.entry_term, copies.len());
         text.push_str(&format!(" under {}, leader of term {}", open.leader, open.leader_term));
         let events = vec![open.elected_at.clone(), now.locate()];
         match self.want {

@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::cluster::Cluster;
+use super::environment::Harm;
 use super::moment::{Moment, What};
 use super::{Seen, Situation, Watch};
 use crate::finding::EventRef;
 use crate::history::{
     Completion, Event, EventIndex, History, MicroOp, NodeId, Op, OpKind, ProcessId, Reply, Value,
 };
-use crate::trace::{Role, Term, TraceEvent};
+use crate::trace::{Aside, Role, Term, TraceEvent};
 
 /// Whose state is it that the read shows, the old leader's or the new one's?
 pub(super) const READ_DURING_LEADER_CHANGE: Situation = Situation {
@@ -78,6 +79,38 @@ impl Watch for OldLeader {
             seen.reached(now.time, || {
                 let text = format!("{id}, leader of term {}, answered a {}", node.term, done.asked.kind);
                 (text, vec![done.invoked_at(), now.locate()])
+            });
+        }
+    }
+}
+
+/// The promise that the lease rests on is measured by clocks, and this one lies.
+pub(super) const LEASE_UNDER_BENT_CLOCK: Situation = Situation {
+    name: "lease-under-bent-clock",
+    about: "a read was served by a lease while the clock of the node was bent",
+    source: "Raft thesis, section 6.4.1: bounded clock drift",
+    steps: &["a clock was bent", "a read was served by a lease", "both on one node at once"],
+    watch: || Box::new(BentLease),
+};
+
+struct BentLease;
+
+impl Watch for BentLease {
+    fn before(&mut self, now: &Moment<'_>, cluster: &Cluster<'_>, seen: &mut Seen) {
+        if Cluster::newly_in_force(now, Harm::Clock) {
+            seen.step(0);
+        }
+        let Some((id, &TraceEvent::Aside(Aside::Read { term, lease_age_ms: Some(age_ms), .. }))) =
+            now.traced()
+        else {
+            return;
+        };
+        seen.step(1);
+        if let Some(bent) = cluster.fault_on(Harm::Clock, id) {
+            seen.reached(now.time, || {
+                let text =
+                    format!("{id} read by a lease of term {term}, {age_ms} ms old, under {}", bent.fault);
+                (text, vec![bent.at.clone(), now.locate()])
             });
         }
     }

@@ -7,7 +7,7 @@ use super::environment::Harm;
 use super::moment::Moment;
 use super::{Seen, Situation, Watch};
 use crate::history::NodeId;
-use crate::trace::{LogIndex, SnapshotOrigin, TraceEvent};
+use crate::trace::{Aside, LogIndex, SnapshotOrigin, TraceEvent};
 
 /// What was in memory alone is gone; nothing may have rested on it.
 pub(super) const CRASH_BETWEEN_APPEND_AND_ACK: Situation = Situation {
@@ -50,6 +50,49 @@ impl Watch for CrashBeforeAck {
             | TraceEvent::Restore { index, .. }
             | TraceEvent::Snapshot { index, .. } => *durable = index.max(*durable),
             _ => {}
+        }
+    }
+}
+
+/// The last record was written in part. It was never acknowledged, and the rest of the log is good.
+pub(super) const RESTART_WITH_TORN_TAIL: Situation = Situation {
+    name: "restart-with-torn-tail",
+    about: "a node restarted and cut a torn record off the end of its log on disk",
+    source: "Pillai and others, OSDI 2014: appends are not atomic over a crash",
+    steps: &["a node restarted", "it found a torn tail"],
+    watch: || Box::new(TornTail),
+};
+
+struct TornTail;
+
+impl Watch for TornTail {
+    fn before(&mut self, now: &Moment<'_>, cluster: &Cluster<'_>, seen: &mut Seen) {
+        let Some((id, &TraceEvent::Boot { torn_bytes, .. })) = now.traced() else { return };
+        if cluster.node(id).is_some_and(|node| node.booted) {
+            seen.step(0);
+            if torn_bytes > 0 {
+                let text = format!("{id} cut off {torn_bytes} torn bytes");
+                seen.reached(now.time, || (text, vec![now.locate()]));
+            }
+        }
+    }
+}
+
+/// The crash that was wanted, at the line of code that was named.
+pub(super) const DIED_AT_FAILPOINT: Situation = Situation {
+    name: "died-at-failpoint",
+    about: "a node died at a failpoint that had been armed",
+    source: "Gunawi and others, NSDI 2011: failures at chosen points",
+    steps: &["a node died at a failpoint"],
+    watch: || Box::new(DiedAtFailpoint),
+};
+
+struct DiedAtFailpoint;
+
+impl Watch for DiedAtFailpoint {
+    fn before(&mut self, now: &Moment<'_>, _cluster: &Cluster<'_>, seen: &mut Seen) {
+        if let Some((id, TraceEvent::Aside(Aside::Failpoint { name }))) = now.traced() {
+            seen.reached(now.time, || (format!("{id} died at {name}"), vec![now.locate()]));
         }
     }
 }

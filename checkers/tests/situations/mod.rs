@@ -142,3 +142,48 @@ fn overlapping_faults() {
 fn commit_indexes_differ() {
     both("commit-indexes-differ");
 }
+
+#[test]
+fn pre_vote_refused() {
+    both("pre-vote-refused");
+}
+
+#[test]
+fn constrained_election() {
+    both("constrained-election");
+}
+
+#[test]
+fn restart_with_torn_tail() {
+    both("restart-with-torn-tail");
+}
+
+#[test]
+fn died_at_failpoint() {
+    both("died-at-failpoint");
+}
+
+#[test]
+fn lease_under_bent_clock() {
+    both("lease-under-bent-clock");
+}
+
+#[test]
+fn leader_removed_itself() {
+    both("leader-removed-itself");
+}
+
+#[test]
+fn change_during_partition() {
+    both("change-during-partition");
+}
+
+#[test]
+fn configuration_rolled_back() {
+    both("configuration-rolled-back");
+}
+
+#[test]
+fn transfer_completed() {
+    both("transfer-completed");
+}

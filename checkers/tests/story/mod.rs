@@ -22,6 +22,7 @@
 //! n1: boot term=1 vote=n2 snapshot=0 last=3@1
 //! n1: term 2 | role leader 2 | vote 2 n1 | truncate 3 | durable 3@1 | commit 3@1 in 2
 //! n1: append 3@1 a 4@2 b after 1 in 2 | apply 3@1 a state f | snapshot 3@1 taken data f | restore 3 state f
+//! n1: members 5 n1 n2 | members-committed 5 | answer leader-alive n3 2 | read 5@1 lease 40 | transfer sent n2 1
 //! ----
 //! invalid: …
 //! ```
@@ -37,9 +38,11 @@ use checkers::history::{
     Reply,
 };
 use checkers::situations::{self, Observed};
-use checkers::trace::{Digest, LogIndex, Role, SnapshotOrigin, Term, TraceEvent, TraceLine};
+use checkers::trace::{
+    Aside, Digest, LogIndex, PreVoteAnswer, Role, SnapshotOrigin, Term, TraceEvent, TraceLine, TransferPhase,
+};
 use checkers::{
-    Budget, CHECKERS, Checker, Consistency, Evidence, Expectations, ExpectedFault, Finding, History, Trace,
+    Budget, CHECKERS, Consistency, Evidence, Expectations, ExpectedFault, Finding, History, Trace,
 };
 
 /// Compares the finding of a story with the one that it tells.
@@ -408,7 +411,9 @@ impl<'a> Words<'a> {
                 let last = self.value_of("last");
                 self.words.push_front(last);
                 let (last_index, last_term) = self.entry();
-                TraceEvent::Boot { term, vote, snapshot_index, last_index, last_term, torn_bytes: 0 }
+                let torn = if self.words.is_empty() { "0" } else { self.value_of("torn") };
+                let torn_bytes = torn.parse().expect("a number of bytes");
+                TraceEvent::Boot { term, vote, snapshot_index, last_index, last_term, torn_bytes }
             }
             "term" => TraceEvent::Term { term: self.number() },
             "role" => {
@@ -478,6 +483,37 @@ impl<'a> Words<'a> {
                 }
                 TraceEvent::Members { index, voters, learners: Vec::new() }
             }
+            "answer" => {
+                let answer = match self.next() {
+                    "granted" => PreVoteAnswer::Granted,
+                    "leader-alive" => PreVoteAnswer::LeaderAlive,
+                    "log-behind" => PreVoteAnswer::LogBehind,
+                    _ => self.fail("an answer to a PreVote"),
+                };
+                let candidate = self.parse("a node");
+                TraceEvent::Aside(Aside::PreVoteAnswer { term: self.number(), candidate, answer })
+            }
+            "read" => {
+                let (index, term) = self.entry();
+                let lease_age_ms = (!self.words.is_empty()).then(|| {
+                    self.skip("lease");
+                    self.number()
+                });
+                TraceEvent::Aside(Aside::Read { term, index, lease_age_ms })
+            }
+            "members-committed" => TraceEvent::Aside(Aside::MembersCommitted { index: self.number() }),
+            "transfer" => {
+                let phase = match self.next() {
+                    "asked" => TransferPhase::Asked,
+                    "sent" => TransferPhase::Sent,
+                    "done" => TransferPhase::Done,
+                    "abandoned" => TransferPhase::Abandoned,
+                    _ => self.fail("a phase of a transfer"),
+                };
+                let to = self.parse("a node");
+                TraceEvent::Aside(Aside::Transfer { term: self.number(), to, phase })
+            }
+            "failpoint" => TraceEvent::Aside(Aside::Failpoint { name: self.rest() }),
             _ => self.fail("a trace event"),
         }
     }
