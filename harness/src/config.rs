@@ -19,8 +19,29 @@ pub struct Settings {
     pub election_ms: u64,
     /// Applied entries between two snapshots.
     pub snapshot_entries: u64,
+    /// How leaders serve reads.
+    #[serde(default)]
+    pub reads: Reads,
+    /// The share of the election timeout for which a lease lasts; means nothing without leases.
+    #[serde(default = "usual_lease_margin")]
+    pub lease_margin_percent: u32,
     /// The planted bug, if any.
     pub bug: Option<String>,
+}
+
+/// How a leader knows that no other one has been elected meanwhile.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reads {
+    /// It asks a majority for each read (Raft thesis, §6.4).
+    #[default]
+    ReadIndex,
+    /// It trusts that none comes up for most of an election timeout, by its own clock (§6.4.1).
+    Lease,
+}
+
+fn usual_lease_margin() -> u32 {
+    90
 }
 
 impl Default for Settings {
@@ -31,6 +52,8 @@ impl Default for Settings {
             heartbeat_ms: 100,
             election_ms: 1000,
             snapshot_entries: 1000,
+            reads: Reads::default(),
+            lease_margin_percent: usual_lease_margin(),
             bug: None,
         }
     }
@@ -53,6 +76,13 @@ impl Settings {
                 self.election_ms, self.heartbeat_ms
             ))
             .help("an election timeout of ten heartbeats is usual; it must be at least three"));
+        }
+        if self.reads == Reads::Lease && !self.check_quorum {
+            return Err(Error::usage("--reads lease needs --check-quorum on")
+                .help("a lease rests on nodes that do not vote while they hear a leader"));
+        }
+        if !(1..=100).contains(&self.lease_margin_percent) {
+            return Err(Error::usage("--lease-margin must be 1 to 100 percent"));
         }
         if self.snapshot_entries == 0 {
             return Err(Error::usage("--snapshot-entries must be at least 1"));
@@ -175,5 +205,7 @@ mod tests {
         assert!(refused(timeout).starts_with("--operation-timeout-ms"));
         let settings = Settings { heartbeat_ms: max, ..Settings::default() };
         assert!(refused(RunConfig { settings, ..usual() }).starts_with("--heartbeat-ms"));
+        let settings = Settings { reads: Reads::Lease, check_quorum: false, ..Settings::default() };
+        assert!(refused(RunConfig { settings, ..usual() }).starts_with("--reads lease"));
     }
 }

@@ -9,7 +9,7 @@ use checkers::{Finding, Verdict, picture, verdict};
 use serde_json::json;
 
 use super::cluster_args::Switch;
-use crate::config::Settings;
+use crate::config::{Reads, Settings};
 use crate::error::{Error, Result};
 use crate::simulation::{Config, Recording, simulate, sweep};
 
@@ -33,6 +33,12 @@ pub(super) struct Args {
     /// A leader that hears from no quorum steps down (Raft thesis, 6.2)
     #[arg(long, default_value = "on", value_name = "on|off")]
     check_quorum: Switch,
+    /// Ask a majority for each read, or trust a lease
+    #[arg(long, default_value = "read-index", value_name = "read-index|lease", hide_possible_values = true)]
+    reads: Reads,
+    /// Let clocks run at very different speeds, which leases do not survive
+    #[arg(long)]
+    bent_clocks: bool,
     /// Plant this bug (`harness list bugs`)
     #[arg(long, value_name = "NAME")]
     bug: Option<String>,
@@ -50,10 +56,11 @@ impl Args {
         let settings = Settings {
             pre_vote: self.pre_vote == Switch::On,
             check_quorum: self.check_quorum == Switch::On,
+            reads: self.reads,
             bug: self.bug.clone(),
             ..config.settings
         };
-        Config { nodes: self.nodes, settings, ..config }
+        Config { nodes: self.nodes, bent_clocks: self.bent_clocks, settings, ..config }
     }
 }
 
@@ -61,6 +68,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     if !(1..=99).contains(&args.nodes) {
         return Err(Error::usage(format!("--nodes {}: choose 1 to 99 nodes", args.nodes)));
     }
+    args.config(args.seed).settings.check()?;
     // A mistyped bug is told once, before the threads start.
     crate::system::rules(args.bug.as_deref())?;
     // A simulated node that dies of its bug is a finding with the panic's words; a backtrace of each would bury it.

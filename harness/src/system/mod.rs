@@ -40,6 +40,11 @@ pub trait System: Sync {
     fn client(&self, node: &NodeSpec, timeout: Duration) -> Box<dyn Client>;
     /// Where leaders and terms can be seen.
     fn observe(&self, node: &NodeSpec) -> Observe;
+    /// The file that arms points at which a node dies, if the system has such points: one line `NAME=crash` each.
+    fn failpoints(&self, node: &NodeSpec) -> Option<PathBuf> {
+        let _ = node;
+        None
+    }
     /// The port on which a node takes requests that `curl` can send, if it has one.
     fn http_port(&self) -> Option<u16>;
 }

@@ -1,6 +1,7 @@
 //! raft-kv, the cluster of this project: a node is a hidden subcommand of the harness itself.
 
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use cluster_under_test::rules::{Paper, Rules};
 
 use super::etcd_gateway::EtcdGateway;
 use super::{Client, NodeSpec, Observe, System};
-use crate::config::{RunConfig, Settings};
+use crate::config::{Reads, RunConfig, Settings};
 use crate::error::Result;
 use crate::names;
 
@@ -22,6 +23,18 @@ pub fn rules(bug: Option<&str>) -> Result<&'static dyn Rules> {
         None => Ok(&Paper),
         Some(name) => Ok(names::find("bug", name, BUGS.iter().copied(), |bug| bug.name)?.rules),
     }
+}
+
+fn reads(reads: Reads) -> &'static str {
+    match reads {
+        Reads::ReadIndex => "read-index",
+        Reads::Lease => "lease",
+    }
+}
+
+/// Beside the trace: on the harness's disk, not on the one of the node that faults may break.
+fn failpoints(node: &NodeSpec) -> PathBuf {
+    node.trace.with_file_name("failpoints")
 }
 
 /// The adapter.
@@ -64,6 +77,10 @@ impl System for RaftKv {
             .args(["--heartbeat-ms", &settings.heartbeat_ms.to_string()])
             .args(["--election-ms", &settings.election_ms.to_string()])
             .args(["--snapshot-entries", &settings.snapshot_entries.to_string()])
+            .args(["--reads", reads(settings.reads)])
+            .args(["--lease-margin", &format!("{:.2}", f64::from(settings.lease_margin_percent) / 100.0)])
+            .arg("--failpoints")
+            .arg(failpoints(node))
             .args(["--seed", &node.seed.to_string()]);
         if let Some(bug) = &settings.bug {
             command.args(["--bug", bug]);
@@ -77,6 +94,10 @@ impl System for RaftKv {
 
     fn observe(&self, node: &NodeSpec) -> Observe {
         Observe::Trace(node.trace.clone())
+    }
+
+    fn failpoints(&self, node: &NodeSpec) -> Option<PathBuf> {
+        Some(failpoints(node))
     }
 
     fn http_port(&self) -> Option<u16> {
