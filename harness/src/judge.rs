@@ -133,3 +133,17 @@ fn damaged(path: &Path, malformed: &Malformed) -> Error {
     Error::usage(malformed.to_string())
         .help(format!("{} was left as it is; repair the line or remove what follows it", path.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use checkers::situations::harm_of;
+
+    /// Whoever adds a fault says what it does to nodes and links, or situations are missed in silence.
+    #[test]
+    fn situations_know_every_fault() {
+        for fault in nemesis::faults::FAULTS {
+            let name = fault.name();
+            assert!(harm_of(name).is_some(), "checkers::situations::harm_of does not know {name}");
+        }
+    }
+}

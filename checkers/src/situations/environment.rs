@@ -117,7 +117,9 @@ impl Watch for AllNodesDown {
         match (self.down, down) {
             (false, true) => seen.step(1),
             (true, false) => {
-                seen.reached(now.time, || ("a node boots after all were down".to_owned(), vec![now.locate()]))
+                seen.reached(now.time, || {
+                    ("a node boots after all were down".to_owned(), vec![now.locate()])
+                });
             }
             (false, false) | (true, true) => {}
         }

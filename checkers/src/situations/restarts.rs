@@ -129,7 +129,7 @@ impl Watch for Installed {
             (SnapshotOrigin::Taken, false) => seen.step(0),
             (SnapshotOrigin::Taken, true) => {}
             (SnapshotOrigin::Installed, false) => {
-                seen.reached(now.time, || (format!("{id} got a snapshot up to {index}"), vec![now.locate()]))
+                seen.reached(now.time, || (format!("{id} got a snapshot up to {index}"), vec![now.locate()]));
             }
             (SnapshotOrigin::Installed, true) => {
                 seen.step(1);

@@ -26,8 +26,15 @@ enum Kind {
     Bugs,
 }
 
-const KINDS: [Kind; 7] =
-    [Kind::Faults, Kind::Targets, Kind::Checkers, Kind::Situations, Kind::Systems, Kind::Workloads, Kind::Bugs];
+const KINDS: [Kind; 7] = [
+    Kind::Faults,
+    Kind::Targets,
+    Kind::Checkers,
+    Kind::Situations,
+    Kind::Systems,
+    Kind::Workloads,
+    Kind::Bugs,
+];
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let mut text = String::new();

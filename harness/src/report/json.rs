@@ -14,7 +14,8 @@ pub fn object(judgement: &Judgement, run: Option<&str>, seed: Option<u64>) -> Js
     let finding = |finding: &Finding| json!({ "checker": finding.checker, "verdict": finding.verdict, "summary": finding.summary });
     let situation = |situation: &Observed| {
         let first = situation.sightings.first();
-        let first = first.map(|first| json!({ "time": first.time, "text": first.text, "events": first.events }));
+        let first =
+            first.map(|first| json!({ "time": first.time, "text": first.text, "events": first.events }));
         json!({
             "name": situation.name,
             "reached": situation.reached(),
