@@ -1,15 +1,16 @@
 //! raft-kv, the cluster of this project: a node is a hidden subcommand of the harness itself.
 
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
 use cluster_under_test::bugs::BUGS;
+use cluster_under_test::failpoint::{EXIT_FAILPOINT, FAILPOINTS, Failpoint, USUAL};
 use cluster_under_test::rules::{Paper, Rules};
 
 use super::etcd_gateway::EtcdGateway;
-use super::{Client, NodeSpec, Observe, System};
+use super::etcd_members::EtcdMembers;
+use super::{Client, Members, NodeSpec, Observe, Points, System};
 use crate::config::{Reads, RunConfig, Settings};
 use crate::error::Result;
 use crate::names;
@@ -32,9 +33,17 @@ fn reads(reads: Reads) -> &'static str {
     }
 }
 
-/// Beside the trace: on the harness's disk, not on the one of the node that faults may break.
-fn failpoints(node: &NodeSpec) -> PathBuf {
-    node.trace.with_file_name("failpoints")
+const ALL_POINTS: [&str; FAILPOINTS.len()] = point_names(FAILPOINTS);
+const USUAL_POINTS: [&str; USUAL.len()] = point_names(USUAL);
+
+const fn point_names<const N: usize>(points: &[&'static Failpoint]) -> [&'static str; N] {
+    let mut names = [""; N];
+    let mut at = 0;
+    while at < N {
+        names[at] = points[at].name;
+        at += 1;
+    }
+    names
 }
 
 /// The adapter.
@@ -79,9 +88,13 @@ impl System for RaftKv {
             .args(["--snapshot-entries", &settings.snapshot_entries.to_string()])
             .args(["--reads", reads(settings.reads)])
             .args(["--lease-margin", &format!("{:.2}", f64::from(settings.lease_margin_percent) / 100.0)])
-            .arg("--failpoints")
-            .arg(failpoints(node))
             .args(["--seed", &node.seed.to_string()]);
+        if let Some(path) = &node.failpoints {
+            command.arg("--failpoints").arg(path);
+        }
+        if node.joins {
+            command.arg("--join");
+        }
         if let Some(bug) = &settings.bug {
             command.args(["--bug", bug]);
         }
@@ -96,8 +109,12 @@ impl System for RaftKv {
         Observe::Trace(node.trace.clone())
     }
 
-    fn failpoints(&self, node: &NodeSpec) -> Option<PathBuf> {
-        Some(failpoints(node))
+    fn failpoints(&self) -> Option<Points> {
+        Some(Points { all: &ALL_POINTS, usual: &USUAL_POINTS, exit_status: EXIT_FAILPOINT })
+    }
+
+    fn members(&self) -> Option<&'static dyn Members> {
+        Some(&EtcdMembers { client_port: CLIENT_PORT, peer_port: PEER_PORT })
     }
 
     fn http_port(&self) -> Option<u16> {
