@@ -104,6 +104,9 @@ pub const FAILPOINTS: &[&Failpoint] = &[
     BEFORE_TIMEOUT_NOW,
 ];
 
+/// Those that a working cluster reaches again and again, leader or follower.
+pub const USUAL: &[&Failpoint] = &[BEFORE_APPEND_SYNC, AFTER_APPEND_SYNC, BEFORE_APPLY];
+
 /// The failpoint of this name.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Failpoint> {

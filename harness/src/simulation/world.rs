@@ -180,6 +180,10 @@ impl World {
         let ids = self.nodes.iter().map(Node::id).collect::<Vec<_>>();
         for index in 0..self.nodes.len() {
             self.on_node(index, Node::start);
+            if self.config.bent_clocks {
+                let percent = self.rng.random_range(BENT_PERCENT);
+                self.nodes[index].set_clock_rate(percent, self.now);
+            }
         }
         self.phase(Phase::Drive);
         let end = self.now.tick + self.config.drive_ticks;
