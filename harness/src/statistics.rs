@@ -96,7 +96,10 @@ mod tests {
     #[test]
     fn a_rate_has_wilsons_interval() {
         let all = rate(10, 10).expect("ten tries");
-        assert!(all.value == 1.0 && (all.low - 0.7225).abs() < 1e-3 && (all.high - 1.0).abs() < 1e-9, "{all:?}");
+        assert!(
+            all.value == 1.0 && (all.low - 0.7225).abs() < 1e-3 && (all.high - 1.0).abs() < 1e-9,
+            "{all:?}"
+        );
         let half = rate(5, 10).expect("ten tries");
         assert!((half.low - 0.2366).abs() < 1e-3 && (half.high - 0.7634).abs() < 1e-3, "{half:?}");
         assert_eq!(rate(0, 0), None);

@@ -51,6 +51,25 @@ fn a_mistyped_workload_is_offered() {
 }
 
 #[test]
+fn a_mistyped_aim_is_offered() {
+    refuses(
+        &run(&["test", "--aim", "split-vote,two-leader"]),
+        254,
+        &["there is no situation `two-leader`", "did you mean `two-leaders`?"],
+    );
+}
+
+#[test]
+fn every_situation_is_listed_with_its_source() {
+    let output = run(&["list", "situations"]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    for situation in checkers::SITUATIONS {
+        let line = text.lines().find(|line| line.trim_start().starts_with(&format!("{} ", situation.name)));
+        assert!(line.is_some_and(|line| line.contains(situation.source)), "{}", shown(&output));
+    }
+}
+
+#[test]
 fn an_unknown_option_is_bad_usage() {
     refuses(&run(&["test", "--fault", "kill"]), 254, &["--faults"]);
 }

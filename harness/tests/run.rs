@@ -119,6 +119,25 @@ fn a_swarm_of_everything_is_valid_and_says_what_it_left_out() {
 }
 
 #[test]
+fn a_run_that_missed_its_aim_is_unknown_and_says_what_was_missing() {
+    let scratch = Scratch::new("aim");
+    let args = ["test", "--nodes", "3", "--faults", "none", "--time-limit", "3", "--aim", "quorum-lost"];
+    let output = harness(scratch.path(), &args).arg("--json").output().expect("the harness starts");
+    assert_eq!(output.status.code(), Some(2), "{}", shown(&output));
+    let object = object(&output);
+    let coverage = object["findings"].as_array().expect("a list").iter().find(|f| f["checker"] == "coverage");
+    let summary = coverage.expect("coverage speaks")["summary"].as_str().expect("a text");
+    assert!(summary.contains("missed its aim quorum-lost: never seen: a fault kept"), "{summary}");
+    let situations = object["situations"].as_array().expect("a list");
+    assert_eq!(situations.len(), checkers::SITUATIONS.len(), "each is told, reached or not");
+    for situation in situations {
+        let reached = situation["reached"].as_bool().expect("yes or no");
+        assert_eq!(reached, situation["times"].as_u64() > Some(0), "{situation}");
+        assert_eq!(reached, situation["missing"].is_null(), "{situation}");
+    }
+}
+
+#[test]
 fn sigkill_leaves_nothing_but_a_readable_history() {
     let scratch = Scratch::new("sigkill");
     let mut child = start_long_run(scratch.path());
