@@ -9,7 +9,7 @@ mod election_safety;
 mod leader_append_only;
 mod leader_completeness;
 mod log_matching;
-mod log_view;
+pub(crate) mod log_view;
 mod membership;
 mod monotone;
 mod snapshot_matches_log;

@@ -1,5 +1,6 @@
 //! Stories with the finding beside them, one test each; the name of the test is the fact.
 
+mod situations;
 mod story;
 
 use story::check;
@@ -496,6 +497,16 @@ mod crashes {
 
 mod coverage {
     use super::check;
+
+    #[test]
+    fn aim_missed() {
+        check("coverage/aim_missed.txt");
+    }
+
+    #[test]
+    fn aims_reached() {
+        check("coverage/aims_reached.txt");
+    }
 
     #[test]
     fn enough() {

@@ -41,31 +41,36 @@ fn dies_at(point: &Failpoint) {
     let armed = format!("{}=crash\n", point.name);
     let died = match victim(point) {
         Victim::Leader => {
-            cluster.node(leader).arm(&armed);
+            // Whoever leads by then: a transfer may succeed before the old leader sees what is armed.
+            for id in 1..=3 {
+                cluster.node(id).arm(&armed);
+            }
             let put = json!({ "key": encode("other"), "value": encode("1") });
-            let (target, learner) =
-                (json!({ "targetID": first.to_string() }), json!({ "ID": first.to_string() }));
+            let member =
+                json!({ "ID": first.to_string(), "peerURLs": [format!("http://{}", cluster.peer(first))] });
             until("the point", || {
-                // The answers do not matter; one of these comes by every point of a leader.
-                let node = cluster.node(leader);
-                node.post("/v3/kv/put", &put);
-                match point.name {
-                    "before-timeout-now" => drop(node.post("/v3/maintenance/transfer-leadership", &target)),
-                    "after-members-appended" => drop(node.post("/v3/cluster/member/remove", &learner)),
-                    _ => {}
+                for node in &cluster.nodes {
+                    // The answers do not matter; one of these comes by every point of a leader.
+                    node.post("/v3/kv/put", &put);
+                    if point.name == "before-timeout-now" {
+                        let target = json!({ "targetID": (node.id % 3 + 1).to_string() });
+                        node.post("/v3/maintenance/transfer-leadership", &target);
+                    }
+                    if point.name == "after-members-appended" {
+                        node.post("/v3/cluster/member/remove", &json!({ "ID": first.to_string() }));
+                        node.post("/v3/cluster/member/add", &member);
+                    }
                 }
-                node.status().is_none().then_some(())
-            });
-            leader
+                (1..=3).find(|&id| !cluster.node(id).is_running())
+            })
         }
         Victim::Follower => {
             cluster.node(first).arm(&armed);
             // It sees what is armed with its next tick, which may be after the first of these.
             until("the point", || {
                 cluster.node(leader).put("other", "1");
-                cluster.node(first).status().is_none().then_some(())
-            });
-            first
+                (!cluster.node(first).is_running()).then_some(first)
+            })
         }
         Victim::Laggard => {
             cluster.node(first).kill();
@@ -86,9 +91,8 @@ fn dies_at(point: &Failpoint) {
             cluster.node(first).arm(&armed);
             cluster.node(second).arm(&armed);
             cluster.node(leader).kill();
-            let died = until("the point", || {
-                [first, second].into_iter().find(|&id| cluster.node(id).status().is_none())
-            });
+            let died =
+                until("the point", || [first, second].into_iter().find(|&id| !cluster.node(id).is_running()));
             cluster.node(leader).arm("");
             cluster.node(leader).start();
             died
@@ -104,15 +108,21 @@ fn dies_at(point: &Failpoint) {
         cluster.node(id).arm("");
     }
     cluster.node(died).start();
-    for id in 1..=3 {
-        let status = cluster.node(id).status();
-        // Beside the one that is seen first, another may have died at the same point.
-        if status.is_none() && matches!(victim(point), Victim::Voter) && id != died {
-            cluster.node(id).kill();
-            cluster.node(id).start();
+    until("what was acknowledged", || {
+        // Others may have died at the same point, or do so before they see that it is not armed any more.
+        for id in 1..=3 {
+            if !cluster.node(id).is_running() {
+                cluster.node(id).end();
+                cluster.node(id).start();
+            }
         }
-    }
-    assert_eq!(cluster.node(leader).get("kept"), Some("4".into()), "{}", point.name);
+        let (status, answer) = cluster.node(died).post("/v3/kv/range", &json!({ "key": encode("kept") }))?;
+        if status != 200 {
+            return None;
+        }
+        assert_eq!(answer["kvs"][0]["value"], encode("4"), "{}", point.name);
+        Some(())
+    });
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! This is where the nemesis's capabilities meet a real system. Every way out of it kills and reaps the nodes; if the
 //! harness itself is killed, the pid namespace takes them along.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::Ipv4Addr;
 use std::os::unix::process::ExitStatusExt;
@@ -15,8 +15,7 @@ use std::time::Duration;
 
 use checkers::history::NodeId;
 use nemesis::cluster::{ClusterError, Failpoints, Links, Membership, Processes};
-use nemesis::faults::Needs;
-use nemesis::net::{Endpoint, LinkCounters, Network, Rule};
+use nemesis::net::{Burst, Link, LinkCounters, Network, Rule, Sighting};
 use nemesis::signals::Signals;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -57,8 +56,6 @@ struct Shared {
     /// Deaths that were noticed by the way and not yet told.
     untold: Mutex<Vec<Death>>,
     armed: Armed,
-    /// Nodes that were started last with an empty disk, after the cluster was.
-    wiped: Mutex<BTreeSet<NodeId>>,
 }
 
 enum Process {
@@ -86,8 +83,6 @@ impl Cluster {
         let nodes = run.node_ids(plan);
         let members = nodes.iter().map(|&node| (node, network.address(node))).collect::<Vec<_>>();
         let mut seeds = Pcg64Mcg::seed_from_u64(plan.streams.nodes);
-        // Without a fault that needs them, nodes do not look for them.
-        let has_failpoints = plan.schedule.needs(Needs::Failpoints);
         let specs = members
             .iter()
             .map(|&(id, address)| {
@@ -97,8 +92,6 @@ impl Cluster {
                     members: members.clone(),
                     data_dir: run.data(id),
                     trace: run.trace(id),
-                    failpoints: has_failpoints.then(|| run.node(id).join("failpoints")),
-                    joins: false,
                     seed: seeds.next_u64(),
                 };
                 (id, spec)
@@ -124,7 +117,6 @@ impl Cluster {
                 processes,
                 untold: Mutex::default(),
                 armed: Armed::default(),
-                wiped: Mutex::default(),
             }),
         })
     }
@@ -190,7 +182,7 @@ impl Cluster {
 
     /// A node ended that nobody had killed: a fault that armed a failpoint will ask, of anything else the run is told.
     fn ended_by_itself(&self, node: NodeId, status: ExitStatus) {
-        let at_point = self.shared.system.failpoints().map(|points| points.exit_status);
+        let at_point = self.shared.system.points().map(|points| points.exit_status);
         if !self.shared.armed.explains(node, status, at_point) {
             let death =
                 Death { node, status: in_words(status), crash: is_crash(status), log: self.log_tail(node) };
@@ -253,16 +245,11 @@ impl Cluster {
         self.shared.untold.lock().expect("nobody panics while holding the deaths")
     }
 
-    fn wiped(&self) -> MutexGuard<'_, BTreeSet<NodeId>> {
-        self.shared.wiped.lock().expect("nobody panics while holding the wiped nodes")
-    }
-
     fn spawn(&self, node: NodeId) -> std::io::Result<Child> {
-        let mut spec = self.shared.specs[&node].clone();
-        spec.joins = self.wiped().contains(&node);
+        let spec = &self.shared.specs[&node];
         let dir = self.shared.run.node(node);
         let log = |name: &str| File::options().append(true).create(true).open(dir.join(name));
-        let mut command = self.shared.system.command(&spec, &self.shared.plan.settings);
+        let mut command = self.shared.system.command(spec, &self.shared.plan.settings);
         command.stdin(Stdio::null()).stdout(log("stdout.log")?).stderr(log("stderr.log")?);
         self.shared.network.command_in(node, &mut command)?;
         command.spawn()
@@ -316,7 +303,7 @@ impl nemesis::cluster::Cluster for Cluster {
     }
 
     fn failpoints(&mut self) -> Option<&mut dyn Failpoints> {
-        self.shared.system.failpoints().is_some().then_some(self as &mut dyn Failpoints)
+        self.shared.system.points().is_some().then_some(self as &mut dyn Failpoints)
     }
 
     fn membership(&mut self) -> Option<&mut dyn Membership> {
@@ -387,9 +374,7 @@ impl Processes for Cluster {
             return Err(ClusterError::Up(node));
         }
         let data = &self.shared.specs[&node].data_dir;
-        std::fs::remove_dir_all(data).map_err(|source| ClusterError::Os { action: "wipe", node, source })?;
-        self.wiped().insert(node);
-        Ok(())
+        std::fs::remove_dir_all(data).map_err(|source| ClusterError::Os { action: "wipe", node, source })
     }
 }
 
@@ -408,23 +393,26 @@ impl Cluster {
 }
 
 impl Links for Cluster {
-    fn set(&mut self, from: NodeId, to: NodeId, rule: Rule) {
-        self.shared.network.set(Endpoint::Node(from), Endpoint::Node(to), rule);
+    fn set(&mut self, link: Link, rule: Rule) {
+        self.shared.network.set(link.from, link.to, rule);
     }
 
-    fn rule(&self, from: NodeId, to: NodeId) -> Rule {
-        self.shared.network.rule(Endpoint::Node(from), Endpoint::Node(to))
+    fn rule(&self, link: Link) -> Rule {
+        self.shared.network.rule(link.from, link.to)
     }
 
-    fn counters(&self, from: NodeId, to: NodeId) -> LinkCounters {
-        self.shared.network.counters(Endpoint::Node(from), Endpoint::Node(to))
+    fn counters(&self, link: Link) -> LinkCounters {
+        self.shared.network.counters(link.from, link.to)
     }
 
-    fn probe(&self, from: NodeId, to: NodeId, wait: Duration) -> std::result::Result<bool, ClusterError> {
-        self.shared
-            .network
-            .probe(Endpoint::Node(from), Endpoint::Node(to), wait)
-            .map_err(|source| ClusterError::Os { action: "probe the links of", node: from, source })
+    fn probe(&self, link: Link, wait: Duration) -> std::result::Result<bool, ClusterError> {
+        let arrived = self.shared.network.probe(link.from, link.to, wait);
+        arrived.map_err(|source| ClusterError::Link { link, source })
+    }
+
+    fn burst(&self, links: &[Link], burst: &Burst) -> std::result::Result<Vec<Sighting>, ClusterError> {
+        let Some(&link) = links.first() else { return Ok(Vec::new()) };
+        self.shared.network.burst(links, burst).map_err(|source| ClusterError::Link { link, source })
     }
 }
 

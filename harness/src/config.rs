@@ -109,6 +109,8 @@ pub struct RunConfig {
     pub overlap: usize,
     /// Whether faults that overlap may hurt more nodes than a quorum can do without.
     pub beyond_quorum: bool,
+    /// The situations that the run aims at.
+    pub aims: Vec<String>,
     /// How long clients and nemesis work.
     pub time_limit_ms: u64,
     /// Operations a second, all processes together.
@@ -162,6 +164,7 @@ impl RunConfig {
             variety: Variety::Every,
             overlap: 1,
             beyond_quorum: false,
+            aims: Vec::new(),
             time_limit_ms: 1,
             rate: 1,
             concurrency: 1,
@@ -207,6 +210,7 @@ mod tests {
             variety: Variety::Every,
             overlap: 2,
             beyond_quorum: false,
+            aims: Vec::new(),
             time_limit_ms: 30_000,
             rate: 300,
             concurrency: 10,

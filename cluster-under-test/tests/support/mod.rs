@@ -169,6 +169,11 @@ impl Node {
         self.process = Some(command.stderr(log).stdin(Stdio::null()).spawn().unwrap());
     }
 
+    /// Whether it has not ended by itself.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.process.as_mut().unwrap().try_wait().unwrap().is_none()
+    }
+
     /// SIGKILL, if it runs.
     pub(crate) fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {

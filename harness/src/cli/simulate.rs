@@ -74,9 +74,19 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     // A simulated node that dies of its bug is a finding with the panic's words; a backtrace of each would bury it.
     std::panic::set_hook(Box::new(|_| ()));
     let seeds = args.seed..args.seed.saturating_add(args.runs);
-    let judged = sweep(seeds, |seed| simulate(&args.config(seed)).map(|recording| recording.judge()));
-    let judged =
-        judged.into_iter().map(|(seed, findings)| Ok((seed, findings?))).collect::<Result<Vec<_>>>()?;
+    let simulated = sweep(seeds, |seed| {
+        simulate(&args.config(seed)).map(|recording| (recording.judge(), recording.observe()))
+    });
+    let mut judged = Vec::new();
+    // In how many runs each situation was reached: what so many valid seeds are worth.
+    let mut situations = checkers::SITUATIONS.iter().map(|known| (known.name, 0_u64)).collect::<Vec<_>>();
+    for (seed, outcome) in simulated {
+        let (findings, observed) = outcome?;
+        judged.push((seed, findings));
+        for ((_, runs), observed) in situations.iter_mut().zip(observed) {
+            *runs += u64::from(observed.reached());
+        }
+    }
     let guilty =
         judged.iter().filter(|(_, findings)| verdict(findings) != Verdict::Valid).collect::<Vec<_>>();
     let worst = judged.iter().map(|(_, findings)| verdict(findings)).max().unwrap_or(Verdict::Unknown);
@@ -87,11 +97,15 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
             .iter()
             .map(|((checker, verdict), runs)| json!({ "checker": checker, "verdict": verdict, "runs": runs }))
             .collect::<Vec<_>>();
+        let situations = situations
+            .iter()
+            .map(|(name, runs)| json!({ "name": name, "reached": *runs > 0, "runs": runs }))
+            .collect::<Vec<_>>();
         let seeds = guilty.iter().map(|(seed, _)| seed).collect::<Vec<_>>();
         let runs = judged.len();
         println!(
             "{}",
-            json!({ "format": 1, "verdict": worst, "runs": runs, "not_valid": seeds, "checkers": checkers })
+            json!({ "format": 1, "verdict": worst, "runs": runs, "not_valid": seeds, "checkers": checkers, "situations": situations })
         );
     } else {
         for (seed, findings) in guilty.iter().take(SHOWN_MAX) {
@@ -102,6 +116,9 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         println!("  {} runs, {} not valid", judged.len(), guilty.len());
         for ((checker, verdict), runs) in &by_checker {
             println!("  {checker}: {verdict} in {runs}");
+        }
+        for (name, runs) in situations.iter().filter(|(_, runs)| *runs > 0) {
+            println!("  {name}: reached in {runs}");
         }
     }
     if let (Some(directory), Some((seed, _))) = (&args.write, guilty.first()) {

@@ -18,6 +18,7 @@ mod sweep;
 mod world;
 
 use checkers::history::NodeId;
+use checkers::situations::{self, Observed};
 use checkers::{Budget, CHECKERS, Evidence, Expectations, Finding, History, Trace};
 
 pub use sweep::sweep;
@@ -87,6 +88,11 @@ impl Recording {
         };
         let traces = self.traces.iter().map(read).collect();
         Evidence { history, traces, expectations: self.expectations.clone() }
+    }
+
+    /// What the run passed through.
+    pub fn observe(&self) -> Vec<Observed> {
+        situations::observe(&self.evidence())
     }
 
     /// Judges the run by every checker.

@@ -232,6 +232,7 @@ impl World {
             operation_kinds: vec![OpKind::Read, OpKind::Write],
             ok_operations_min: 10,
             faults: Vec::new(),
+            situations: Vec::new(),
             recovery_limit_ms: RECOVERY_TICKS * TICK_NS / 1_000_000,
             complete: true,
             consistency: Consistency::default(),

@@ -45,7 +45,7 @@ pub trait System: Sync {
     /// Where leaders and terms can be seen.
     fn observe(&self, node: &NodeSpec) -> Observe;
     /// Points at which a node can be told to die, if it has them.
-    fn failpoints(&self) -> Option<Points> {
+    fn points(&self) -> Option<Points> {
         None
     }
     /// How members and leadership are changed, if they can be.
@@ -55,7 +55,7 @@ pub trait System: Sync {
     /// Why faults cannot act on this, if the system lacks it. What the machine lacks is not its matter.
     fn lack(&self, needs: Needs) -> Option<String> {
         match needs {
-            Needs::Failpoints if self.failpoints().is_none() => {
+            Needs::Failpoints if self.points().is_none() => {
                 Some(format!("{} has no points at which a node can be told to die", self.name()))
             }
             Needs::Membership if self.members().is_none() => {
@@ -64,11 +64,16 @@ pub trait System: Sync {
             _ => None,
         }
     }
+    /// The file that arms such points in a node, one line `NAME=crash@NTH` each.
+    fn failpoints(&self, node: &NodeSpec) -> Option<PathBuf> {
+        let _ = node;
+        None
+    }
     /// The port on which a node takes requests that `curl` can send, if it has one.
     fn http_port(&self) -> Option<u16>;
 }
 
-/// Points at which a node can be told to die, by a line `NAME=crash@NTH` in its file of failpoints.
+/// Points at which a node can be told to die.
 #[derive(Clone, Copy, Debug)]
 pub struct Points {
     /// Every one.
@@ -119,10 +124,6 @@ pub struct NodeSpec {
     pub data_dir: PathBuf,
     /// Where it writes its trace, outside the data directory.
     pub trace: PathBuf,
-    /// Where it looks for points at which to die, if a fault of the run needs them.
-    pub failpoints: Option<PathBuf>,
-    /// Whether it knows nothing and waits until a member tells it of the others.
-    pub joins: bool,
     /// Seeds its own random choices.
     pub seed: u64,
 }

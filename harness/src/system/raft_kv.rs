@@ -1,6 +1,7 @@
 //! raft-kv, the cluster of this project: a node is a hidden subcommand of the harness itself.
 
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -18,6 +19,22 @@ use crate::names;
 const CLIENT_PORT: u16 = 2379;
 const PEER_PORT: u16 = 2380;
 
+/// Every point of its own, and those that any node comes by when clients write.
+const POINTS: Points = Points { all: &ALL_POINTS, usual: &USUAL_POINTS, exit_status: EXIT_FAILPOINT };
+
+const ALL_POINTS: [&str; FAILPOINTS.len()] = point_names(FAILPOINTS);
+const USUAL_POINTS: [&str; USUAL.len()] = point_names(USUAL);
+
+const fn point_names<const N: usize>(points: &[&'static Failpoint]) -> [&'static str; N] {
+    let mut names = [""; N];
+    let mut at = 0;
+    while at < N {
+        names[at] = points[at].name;
+        at += 1;
+    }
+    names
+}
+
 /// The rules that raft-kv follows with this bug planted, or the paper's.
 pub fn rules(bug: Option<&str>) -> Result<&'static dyn Rules> {
     match bug {
@@ -33,17 +50,9 @@ fn reads(reads: Reads) -> &'static str {
     }
 }
 
-const ALL_POINTS: [&str; FAILPOINTS.len()] = point_names(FAILPOINTS);
-const USUAL_POINTS: [&str; USUAL.len()] = point_names(USUAL);
-
-const fn point_names<const N: usize>(points: &[&'static Failpoint]) -> [&'static str; N] {
-    let mut names = [""; N];
-    let mut at = 0;
-    while at < N {
-        names[at] = points[at].name;
-        at += 1;
-    }
-    names
+/// Beside the trace: on the harness's disk, not on the one of the node that faults may break.
+fn failpoints(node: &NodeSpec) -> PathBuf {
+    node.trace.with_file_name("failpoints")
 }
 
 /// The adapter.
@@ -88,10 +97,9 @@ impl System for RaftKv {
             .args(["--snapshot-entries", &settings.snapshot_entries.to_string()])
             .args(["--reads", reads(settings.reads)])
             .args(["--lease-margin", &format!("{:.2}", f64::from(settings.lease_margin_percent) / 100.0)])
+            .arg("--failpoints")
+            .arg(failpoints(node))
             .args(["--seed", &node.seed.to_string()]);
-        if let Some(path) = &node.failpoints {
-            command.arg("--failpoints").arg(path);
-        }
         if node.joins {
             command.arg("--join");
         }
@@ -109,8 +117,12 @@ impl System for RaftKv {
         Observe::Trace(node.trace.clone())
     }
 
-    fn failpoints(&self) -> Option<Points> {
-        Some(Points { all: &ALL_POINTS, usual: &USUAL_POINTS, exit_status: EXIT_FAILPOINT })
+    fn points(&self) -> Option<Points> {
+        Some(POINTS)
+    }
+
+    fn failpoints(&self, node: &NodeSpec) -> Option<PathBuf> {
+        Some(failpoints(node))
     }
 
     fn members(&self) -> Option<&'static dyn Members> {
@@ -119,5 +131,19 @@ impl System for RaftKv {
 
     fn http_port(&self) -> Option<u16> {
         Some(CLIENT_PORT)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cluster_under_test::failpoint::FAILPOINTS;
+
+    use super::*;
+
+    #[test]
+    fn the_points_are_those_of_the_node() {
+        let there = FAILPOINTS.iter().map(|point| point.name).collect::<Vec<_>>();
+        assert_eq!(POINTS.all, there);
+        assert!(POINTS.usual.iter().all(|point| there.contains(point)));
     }
 }
