@@ -13,6 +13,8 @@ mod peers;
 mod heap;
 #[path = "peers/rows.rs"]
 mod rows;
+#[path = "peers/streams.rs"]
+mod streams;
 
 use std::io::Read;
 use std::process::{Command, ExitCode, Stdio};
@@ -53,7 +55,7 @@ fn main() -> ExitCode {
             }
         }
     }
-    let table = table(&options);
+    let table = format!("{}\n{}", table(&options), streams::table(&options.only));
     println!("{table}");
     if options.write {
         rows::write_readme(&table);
