@@ -11,12 +11,14 @@ mod certificate;
 mod dense;
 mod depth_first;
 mod explain;
+mod future;
 #[cfg(test)]
 mod fuzz;
 mod hash;
 mod judge;
 mod layer;
 mod objects;
+mod overwritten;
 mod reductions;
 mod search;
 mod sets;

@@ -48,7 +48,7 @@ fn verdict_alone(calls: &[Call<Register>]) -> bool {
     let initial = Register::default();
     match zones(&initial, calls) {
         Zones::Linearizable(_) => true,
-        Zones::NotLinearizable(_) => false,
+        Zones::NotLinearizable(_) | Zones::Overwritten(_) => false,
         Zones::NotApplicable => match search(&initial, calls, Budget::default(), Reductions::ALL).outcome {
             Outcome::Linearizable(_) => true,
             Outcome::NotLinearizable(_) => false,

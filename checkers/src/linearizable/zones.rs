@@ -1,4 +1,5 @@
-//! The fast path: a register whose values are each written once, in O(n log n), exact where it answers.
+//! The fast path: a register whose values are each written once, in O(n log n), exact where it answers. Of values
+//! that repeat it leaves to the search whatever [`overwritten`](super::overwritten) does not refute.
 //!
 //! All that has to do with a value (its writer and those who read it) is a *stage*. A compare-and-set from a to
 //! b puts stage b right behind stage a, so stages joined by swaps form a *block* that is contiguous in every
@@ -26,6 +27,7 @@ use std::collections::HashMap;
 
 use super::call::{Call, replay};
 use super::hash::BuildNear;
+use super::overwritten::overwritten;
 use crate::model::{Held, Model, RegisterView};
 
 /// What the zones say.
@@ -35,16 +37,19 @@ pub enum Zones {
     Linearizable(Vec<usize>),
     /// There is none, and the calls at these positions suffice to prove it.
     NotLinearizable(Vec<usize>),
+    /// There is none. Of the calls at these positions the last one needs a value that the one before it overwrote for
+    /// certain, or, if it is alone, that nobody had written. What led there is left out, and no more can be.
+    Overwritten(Vec<usize>),
     /// Values repeat, or the object is no register, or failed swaps do not tell what they saw.
     NotApplicable,
 }
 
-/// Judges the calls of a register whose values are unique.
+/// Judges the calls of a register whose values are unique; where they repeat, says only what [`overwritten`] refutes.
 pub fn zones<M: Model>(initial: &M, calls: &[Call<M>]) -> Zones {
     let Some(held) = initial.register_value() else { return Zones::NotApplicable };
     let mut blocks = Blocks::new(held, calls);
     if blocks.read(u64::MAX).is_none() {
-        return Zones::NotApplicable;
+        return overwritten(held, calls).map_or(Zones::NotApplicable, Zones::Overwritten);
     }
     match blocks.judge() {
         Ok(zones) => {
