@@ -218,7 +218,8 @@ impl<'a> Picture<'a> {
     }
 
     fn arrows(&mut self, spots: &[Spot]) {
-        for arrow in arrows(&self.core.operations).into_iter().take(ARROWS_MAX) {
+        let arrows = arrows(&self.core.operations);
+        for arrow in &arrows[arrows.len().saturating_sub(ARROWS_MAX)..] {
             let (from, to) = (spots[arrow.from], spots[arrow.to]);
             let (class, begin, end) = if arrow.before {
                 ("before", (from.right, from.middle), (to.left, to.middle))
