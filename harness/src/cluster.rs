@@ -14,8 +14,9 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use checkers::history::NodeId;
-use nemesis::cluster::{ClusterError, Links, Processes};
-use nemesis::net::{Endpoint, LinkCounters, Network, Rule};
+use nemesis::cluster::{ClusterError, Failpoints, Links, Membership, Processes};
+use nemesis::net::{Burst, Link, LinkCounters, Network, Rule, Sighting};
+use nemesis::signals::Signals;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rand::{Rng, SeedableRng};
@@ -27,6 +28,11 @@ use crate::plan::Plan;
 use crate::recorder::Recorder;
 use crate::run_dir::RunDir;
 use crate::system::{self, NodeSpec, Observe, System};
+
+mod failpoints;
+mod members;
+
+use failpoints::Armed;
 
 /// How often the supervisor looks for nodes that ended by themselves.
 const SUPERVISION_PERIOD: Duration = Duration::from_millis(50);
@@ -49,6 +55,7 @@ struct Shared {
     processes: Mutex<BTreeMap<NodeId, Process>>,
     /// Deaths that were noticed by the way and not yet told.
     untold: Mutex<Vec<Death>>,
+    armed: Armed,
 }
 
 enum Process {
@@ -109,6 +116,7 @@ impl Cluster {
                 observer,
                 processes,
                 untold: Mutex::default(),
+                armed: Armed::default(),
             }),
         })
     }
@@ -156,16 +164,30 @@ impl Cluster {
 
     /// Nodes that ended by themselves since the last call.
     pub fn deaths(&self) -> Vec<Death> {
-        let mut deaths = std::mem::take(&mut *self.untold());
+        self.reap();
+        std::mem::take(&mut *self.untold())
+    }
+
+    /// Notices nodes that ended by themselves.
+    fn reap(&self) {
         for (&node, process) in self.processes().iter_mut() {
             let Process::Up(child) = process else { continue };
             if let Ok(Some(status)) = child.try_wait() {
                 *process = Process::Down;
                 self.shared.observer.down(node);
-                deaths.push(self.death(node, status));
+                self.ended_by_itself(node, status);
             }
         }
-        deaths
+    }
+
+    /// A node ended that nobody had killed: a fault that armed a failpoint will ask, of anything else the run is told.
+    fn ended_by_itself(&self, node: NodeId, status: ExitStatus) {
+        let at_point = self.shared.system.points().map(|points| points.exit_status);
+        if !self.shared.armed.explains(node, status, at_point) {
+            let death =
+                Death { node, status: in_words(status), crash: is_crash(status), log: self.log_tail(node) };
+            self.untold().push(death);
+        }
     }
 
     /// Records nodes that end by themselves, until the guard is dropped.
@@ -221,10 +243,6 @@ impl Cluster {
 
     fn untold(&self) -> MutexGuard<'_, Vec<Death>> {
         self.shared.untold.lock().expect("nobody panics while holding the deaths")
-    }
-
-    fn death(&self, node: NodeId, status: ExitStatus) -> Death {
-        Death { node, status: in_words(status), crash: is_crash(status), log: self.log_tail(node) }
     }
 
     fn spawn(&self, node: NodeId) -> std::io::Result<Child> {
@@ -283,6 +301,18 @@ impl nemesis::cluster::Cluster for Cluster {
     fn links(&mut self) -> Option<&mut dyn Links> {
         Some(self)
     }
+
+    fn failpoints(&mut self) -> Option<&mut dyn Failpoints> {
+        self.shared.system.points().is_some().then_some(self as &mut dyn Failpoints)
+    }
+
+    fn membership(&mut self) -> Option<&mut dyn Membership> {
+        self.shared.system.members().is_some().then_some(self as &mut dyn Membership)
+    }
+
+    fn signals(&self) -> Signals {
+        Signals { leader: nemesis::cluster::Cluster::leader(self), ..self.shared.observer.signals() }
+    }
 }
 
 impl Processes for Cluster {
@@ -305,8 +335,7 @@ impl Processes for Cluster {
         let os = |source| ClusterError::Os { action: "kill", node, source };
         // A node that crashed since the last look was not killed, and its crash must not pass as our doing.
         if let Some(status) = child.try_wait().map_err(os)? {
-            let death = self.death(node, status);
-            self.untold().push(death);
+            self.ended_by_itself(node, status);
             return Err(ClusterError::Down(node));
         }
         child.kill().map_err(os)?;
@@ -322,7 +351,7 @@ impl Processes for Cluster {
             // It died since the last look: it is down, and needs its start.
             *process = Process::Down;
             self.shared.observer.down(node);
-            self.untold().push(self.death(node, status));
+            self.ended_by_itself(node, status);
         }
         let child = self.spawn(node).map_err(|source| ClusterError::Os { action: "start", node, source })?;
         let pid = pid_of(&child);
@@ -336,6 +365,16 @@ impl Processes for Cluster {
 
     fn resume(&mut self, node: NodeId) -> std::result::Result<(), ClusterError> {
         self.signal(node, Signal::SIGCONT, "resume")
+    }
+
+    fn wipe(&mut self, node: NodeId) -> std::result::Result<(), ClusterError> {
+        // Held, so that nobody starts the node meanwhile.
+        let processes = Cluster::processes(self);
+        if matches!(processes.get(&node), Some(Process::Up(_))) {
+            return Err(ClusterError::Up(node));
+        }
+        let data = &self.shared.specs[&node].data_dir;
+        std::fs::remove_dir_all(data).map_err(|source| ClusterError::Os { action: "wipe", node, source })
     }
 }
 
@@ -354,23 +393,26 @@ impl Cluster {
 }
 
 impl Links for Cluster {
-    fn set(&mut self, from: NodeId, to: NodeId, rule: Rule) {
-        self.shared.network.set(Endpoint::Node(from), Endpoint::Node(to), rule);
+    fn set(&mut self, link: Link, rule: Rule) {
+        self.shared.network.set(link.from, link.to, rule);
     }
 
-    fn rule(&self, from: NodeId, to: NodeId) -> Rule {
-        self.shared.network.rule(Endpoint::Node(from), Endpoint::Node(to))
+    fn rule(&self, link: Link) -> Rule {
+        self.shared.network.rule(link.from, link.to)
     }
 
-    fn counters(&self, from: NodeId, to: NodeId) -> LinkCounters {
-        self.shared.network.counters(Endpoint::Node(from), Endpoint::Node(to))
+    fn counters(&self, link: Link) -> LinkCounters {
+        self.shared.network.counters(link.from, link.to)
     }
 
-    fn probe(&self, from: NodeId, to: NodeId, wait: Duration) -> std::result::Result<bool, ClusterError> {
-        self.shared
-            .network
-            .probe(Endpoint::Node(from), Endpoint::Node(to), wait)
-            .map_err(|source| ClusterError::Os { action: "probe the links of", node: from, source })
+    fn probe(&self, link: Link, wait: Duration) -> std::result::Result<bool, ClusterError> {
+        let arrived = self.shared.network.probe(link.from, link.to, wait);
+        arrived.map_err(|source| ClusterError::Link { link, source })
+    }
+
+    fn burst(&self, links: &[Link], burst: &Burst) -> std::result::Result<Vec<Sighting>, ClusterError> {
+        let Some(&link) = links.first() else { return Ok(Vec::new()) };
+        self.shared.network.burst(links, burst).map_err(|source| ClusterError::Link { link, source })
     }
 }
 
