@@ -100,7 +100,7 @@ fn run(row: &Row, checker: &str, options: &Options) -> Cell {
     // Making the longest history takes a while, and only judging is limited.
     let limit_s = options.limit_s + row.preparation_s;
     let output = Command::new("sh")
-        .args(["-c", "ulimit -v \"$0\" -t \"$1\"; shift; exec \"$@\""])
+        .args(["-c", "ulimit -v \"$0\"; ulimit -t \"$1\"; shift; exec \"$@\""])
         .args([(options.memory_mb * 1024).to_string(), limit_s.to_string()])
         .arg(this)
         .args(["--measure", row.name, checker])

@@ -9,7 +9,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::counterexample::Counterexample;
-use crate::event_ref::EventRef;
+pub use crate::event_ref::EventRef;
 use crate::evidence::Evidence;
 
 /// The version of `findings.json`.
