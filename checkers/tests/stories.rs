@@ -168,6 +168,11 @@ mod linearizable {
     }
 
     #[test]
+    fn stale_read_of_few_values() {
+        check("linearizable/stale_read_of_few_values.txt");
+    }
+
+    #[test]
     fn same_value_twice() {
         check("linearizable/same_value_twice.txt");
     }
