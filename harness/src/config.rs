@@ -1,5 +1,6 @@
 //! What was asked of a run: the command line, checked, before anything is drawn from the seed.
 
+use checkers::Consistency;
 use nemesis::faults::selection::Choice;
 use serde::{Deserialize, Serialize};
 
@@ -61,6 +62,35 @@ impl Settings {
     }
 }
 
+/// What clients ask of their reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reads {
+    /// Each read sees what was written before it began, whoever wrote it.
+    #[default]
+    Linearizable,
+    /// A node answers from its own state, however old that is. Updates are linearizable all the same.
+    #[value(alias = "local")]
+    Serializable,
+}
+
+/// Reads `linearizable`, `sequential` or `stale-ms=N`.
+///
+/// # Errors
+///
+/// Says what there is.
+pub fn parse_consistency(text: &str) -> std::result::Result<Consistency, String> {
+    match text.split_once('=') {
+        None if text == "linearizable" => Ok(Consistency::Linearizable),
+        None if text == "sequential" => Ok(Consistency::Sequential),
+        Some(("stale-ms", bound)) => bound
+            .parse()
+            .map(Consistency::StaleWithinMs)
+            .map_err(|_| format!("`{bound}` is not a whole number of milliseconds")),
+        None | Some(_) => Err("there are linearizable, sequential and stale-ms=N".to_owned()),
+    }
+}
+
 /// Everything that was asked.
 #[derive(Clone, Debug)]
 pub struct RunConfig {
@@ -84,6 +114,10 @@ pub struct RunConfig {
     pub recovery_limit_ms: u64,
     /// The longest time for which a node may leave a kind of operation unserved while a majority is up and connected.
     pub unavailable_max_ms: Option<u64>,
+    /// What clients ask of their reads.
+    pub reads: Reads,
+    /// What the system promises, and is judged by.
+    pub consistency: Consistency,
     /// How the nodes are set.
     pub settings: Settings,
 }
@@ -113,6 +147,8 @@ impl RunConfig {
             operation_timeout_ms: 2000,
             recovery_limit_ms: 1,
             unavailable_max_ms: None,
+            reads: Reads::default(),
+            consistency: Consistency::default(),
             settings,
         }
     }
@@ -153,7 +189,19 @@ mod tests {
             operation_timeout_ms: 2000,
             recovery_limit_ms: 20_000,
             unavailable_max_ms: None,
+            reads: Reads::default(),
+            consistency: Consistency::default(),
             settings: Settings::default(),
+        }
+    }
+
+    #[test]
+    fn a_consistency_is_read_by_its_name() {
+        assert_eq!(parse_consistency("sequential"), Ok(Consistency::Sequential));
+        assert_eq!(parse_consistency("stale-ms=250"), Ok(Consistency::StaleWithinMs(250)));
+        assert!(parse_consistency("stale-ms=fast").expect_err("no number").contains("fast"));
+        for unknown in ["strict", "stale-ms", "sequential=1"] {
+            assert!(parse_consistency(unknown).expect_err("no such").contains("stale-ms=N"));
         }
     }
 

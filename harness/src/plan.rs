@@ -9,6 +9,7 @@
 use std::collections::BTreeSet;
 
 use checkers::history::NodeId;
+use checkers::model::Object;
 use checkers::{Consistency, Expectations, ExpectedFault};
 use nemesis::schedule::{self, DrawError, Schedule};
 use rand::Rng;
@@ -16,7 +17,7 @@ use rand::SeedableRng;
 use rand_pcg::Pcg64Mcg;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{RunConfig, Settings};
+use crate::config::{Reads, RunConfig, Settings};
 use crate::error::{Error, Result};
 use crate::{system, workload};
 
@@ -38,6 +39,9 @@ pub struct Plan {
     pub nodes: u16,
     /// Name of the workload.
     pub workload: String,
+    /// What clients ask of their reads.
+    #[serde(default)]
+    pub reads: Reads,
     /// How the nodes are set.
     pub settings: Settings,
     /// How many processes.
@@ -100,6 +104,7 @@ pub fn plan(config: &RunConfig, seed: u64) -> Result<Plan> {
     let system = system::find(&config.system)?;
     system.check(config)?;
     let workload = workload::find(&config.workload)?;
+    check_consistency(config)?;
     let streams = Streams::draw(seed);
     let election_ms = config.settings.election_ms;
     let schedule =
@@ -120,7 +125,7 @@ pub fn plan(config: &RunConfig, seed: u64) -> Result<Plan> {
         faults: expected_faults(config),
         recovery_limit_ms: config.recovery_limit_ms,
         complete: true,
-        consistency: Consistency::default(),
+        consistency: config.consistency,
         unavailable_max_ms: config.unavailable_max_ms,
     };
     Ok(Plan {
@@ -130,6 +135,7 @@ pub fn plan(config: &RunConfig, seed: u64) -> Result<Plan> {
         system: config.system.clone(),
         nodes: config.nodes,
         workload: config.workload.clone(),
+        reads: config.reads,
         settings: config.settings.clone(),
         concurrency: config.concurrency,
         rate: config.rate,
@@ -140,6 +146,19 @@ pub fn plan(config: &RunConfig, seed: u64) -> Result<Plan> {
         schedule,
         expectations,
     })
+}
+
+/// A promise that no checker can judge would make every run unknown.
+fn check_consistency(config: &RunConfig) -> Result<()> {
+    let is_aged = matches!(config.consistency, Consistency::StaleWithinMs(_));
+    if is_aged && Object::of_workload(&config.workload) != Object::Register {
+        return Err(Error::usage(format!(
+            "--consistency stale-ms: the age of a read is only known for registers, not for {}",
+            config.workload
+        ))
+        .help("choose --workload register, or --consistency sequential"));
+    }
+    Ok(())
 }
 
 /// Every kind of fault that was asked for must have happened at least once.

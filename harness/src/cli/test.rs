@@ -4,13 +4,13 @@ use std::fs::File;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use checkers::Verdict;
+use checkers::{Consistency, Verdict};
 use nemesis::faults::selection;
 use nemesis::net::{self, Request};
 use tracing_subscriber::EnvFilter;
 
 use super::cluster_args::ClusterArgs;
-use crate::config::RunConfig;
+use crate::config::{Reads, RunConfig, parse_consistency};
 use crate::error::{Error, Result};
 use crate::plan::{Plan, plan};
 use crate::report::{self, Progress};
@@ -18,13 +18,26 @@ use crate::run::{self, Options};
 use crate::run_dir::{Purpose, RunDir};
 use crate::stop::Stop;
 
+/// So many processes work, unless told otherwise or the nodes are many.
+const CONCURRENCY_MIN: u32 = 10;
+
 #[derive(clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
     cluster: ClusterArgs,
-    /// What clients ask
+    /// What clients ask (`harness list workloads`)
     #[arg(long, default_value = "register", value_name = "NAME")]
     workload: String,
+    /// What clients ask of their reads
+    #[arg(long, value_enum, default_value_t, value_name = "KIND")]
+    reads: Reads,
+    /// What the system promises, and is judged by
+    ///
+    /// `linearizable`: operations happen one at a time, in real-time order, whichever node was asked. `sequential`: they
+    /// happen one at a time, each process's own in its order; what others did may show late. `stale-ms=N`: updates are
+    /// linearizable, and no read shows what was overwritten more than N milliseconds before it began (registers only).
+    #[arg(long, default_value = "linearizable", value_name = "PROMISE", value_parser = parse_consistency)]
+    consistency: Consistency,
     /// Which faults, as in `kill,pause:leader`; `all`, `partitions`, `none` (`harness list` shows faults and targets)
     #[arg(long, default_value = "kill,pause,partition", value_name = "LIST")]
     faults: String,
@@ -34,9 +47,9 @@ pub(super) struct Args {
     /// Operations a second, all processes together
     #[arg(long, default_value_t = 300, value_name = "N")]
     rate: u32,
-    /// Logical clients, each with one operation at a time
-    #[arg(long, default_value_t = 10, value_name = "N")]
-    concurrency: u32,
+    /// Logical clients, each with one operation at a time, pinned to a node [default: 10, at least 2 a node]
+    #[arg(long, value_name = "N")]
+    concurrency: Option<u32>,
     /// An operation without an answer is given up after this time
     #[arg(long, default_value_t = 2000, value_name = "MS")]
     operation_timeout_ms: u64,
@@ -70,10 +83,15 @@ impl Args {
             faults,
             time_limit_ms: self.time_limit.saturating_mul(1000),
             rate: self.rate,
-            concurrency: self.concurrency,
+            // One that works and one that reads at each node.
+            concurrency: self
+                .concurrency
+                .unwrap_or_else(|| (u32::from(self.cluster.nodes) * 2).max(CONCURRENCY_MIN)),
             operation_timeout_ms: self.operation_timeout_ms,
             recovery_limit_ms: self.recovery_limit.saturating_mul(1000),
             unavailable_max_ms: self.unavailable_max_ms,
+            reads: self.reads,
+            consistency: self.consistency,
             settings: self.cluster.settings(),
         })
     }
@@ -120,8 +138,17 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
 
 fn describe(plan: &Plan) -> String {
     let bug = plan.settings.bug.as_ref().map(|bug| format!(" · bug {bug}")).unwrap_or_default();
+    let reads = match plan.reads {
+        Reads::Linearizable => "",
+        Reads::Serializable => " · serializable reads",
+    };
+    let promise = match plan.expectations.consistency {
+        Consistency::Linearizable => String::new(),
+        Consistency::Sequential => " · judged as sequential".to_owned(),
+        Consistency::StaleWithinMs(bound_ms) => format!(" · judged as stale by at most {bound_ms} ms"),
+    };
     format!(
-        "{} × {} · {} · {} processes · {} s · {} faults · seed {}{bug}",
+        "{} × {} · {}{reads}{promise} · {} processes · {} s · {} faults · seed {}{bug}",
         plan.nodes,
         plan.system,
         plan.workload,

@@ -3,7 +3,6 @@
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
 
 use checkers::history::NodeId;
 
@@ -15,7 +14,7 @@ mod client;
 mod etcd_gateway;
 mod raft_kv;
 
-pub use client::Client;
+pub use client::{Client, ClientOptions};
 pub use raft_kv::{RaftKv, rules};
 
 /// Every system, in the order shown by `harness list`.
@@ -37,7 +36,7 @@ pub trait System: Sync {
     /// How a node is started. Standard output and error, and the network, are set by the caller.
     fn command(&self, node: &NodeSpec, settings: &Settings) -> Command;
     /// A client for one process, bound to one node. It must not retry.
-    fn client(&self, node: &NodeSpec, timeout: Duration) -> Box<dyn Client>;
+    fn client(&self, node: &NodeSpec, options: ClientOptions) -> Box<dyn Client>;
     /// Where leaders and terms can be seen.
     fn observe(&self, node: &NodeSpec) -> Observe;
     /// The port on which a node takes requests that `curl` can send, if it has one.

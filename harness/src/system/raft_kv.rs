@@ -2,13 +2,12 @@
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;
-use std::time::Duration;
 
 use cluster_under_test::bugs::BUGS;
 use cluster_under_test::rules::{Paper, Rules};
 
 use super::etcd_gateway::EtcdGateway;
-use super::{Client, NodeSpec, Observe, System};
+use super::{Client, ClientOptions, NodeSpec, Observe, System};
 use crate::config::{RunConfig, Settings};
 use crate::error::Result;
 use crate::names;
@@ -71,8 +70,8 @@ impl System for RaftKv {
         command
     }
 
-    fn client(&self, node: &NodeSpec, timeout: Duration) -> Box<dyn Client> {
-        Box::new(EtcdGateway::new((node.address, CLIENT_PORT).into(), timeout))
+    fn client(&self, node: &NodeSpec, options: ClientOptions) -> Box<dyn Client> {
+        Box::new(EtcdGateway::new((node.address, CLIENT_PORT).into(), options))
     }
 
     fn observe(&self, node: &NodeSpec) -> Observe {
