@@ -11,6 +11,8 @@ use rand_pcg::Pcg64Mcg;
 use super::keys::Keys;
 use super::{Generator, Part, Seat, Workload};
 
+/// Lists in use at a time.
+const KEYS_IN_USE: usize = 5;
 /// Operations on a list before it is used up; about a third of them append to it.
 const OPERATIONS_PER_KEY: u32 = 120;
 
@@ -31,7 +33,7 @@ impl Workload for Append {
     }
 
     fn generator(&self) -> Arc<dyn Generator> {
-        let keys = Keys::new("a", OPERATIONS_PER_KEY);
+        let keys = Keys::new("a", KEYS_IN_USE, OPERATIONS_PER_KEY);
         Arc::new(Lists { state: Mutex::new(State { keys, next_element: 0 }) })
     }
 }

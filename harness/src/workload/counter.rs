@@ -12,6 +12,8 @@ use rand_pcg::Pcg64Mcg;
 use super::keys::Keys;
 use super::{Generator, Part, Seat, Workload};
 
+/// Counters in use at a time.
+const KEYS_IN_USE: usize = 5;
 /// Operations on a counter before it is used up.
 const OPERATIONS_PER_KEY: u32 = 120;
 
@@ -32,7 +34,7 @@ impl Workload for Counter {
     }
 
     fn generator(&self) -> Arc<dyn Generator> {
-        Arc::new(Counters { keys: Mutex::new(Keys::new("c", OPERATIONS_PER_KEY)) })
+        Arc::new(Counters { keys: Mutex::new(Keys::new("c", KEYS_IN_USE, OPERATIONS_PER_KEY)) })
     }
 }
 

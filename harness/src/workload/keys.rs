@@ -7,12 +7,10 @@
 use rand::RngExt;
 use rand_pcg::Pcg64Mcg;
 
-/// Keys in use at a time.
-const IN_USE: usize = 5;
-
 /// The keys of a run, with something to remember about each of those in use.
 pub(super) struct Keys<S> {
     prefix: &'static str,
+    in_use_max: usize,
     operations_max: u32,
     in_use: Vec<Key<S>>,
     made: u32,
@@ -26,15 +24,15 @@ pub(super) struct Key<S> {
 }
 
 impl<S: Default> Keys<S> {
-    /// Keys `x1`, `x2`, … for so many operations each.
-    pub(super) fn new(prefix: &'static str, operations_max: u32) -> Self {
-        Self { prefix, operations_max, in_use: Vec::new(), made: 0 }
+    /// Keys `x1`, `x2`, … of which so many are in use at a time, for so many operations each.
+    pub(super) fn new(prefix: &'static str, in_use_max: usize, operations_max: u32) -> Self {
+        Self { prefix, in_use_max, operations_max, in_use: Vec::new(), made: 0 }
     }
 
     /// A key in use, for one operation more.
     pub(super) fn draw(&mut self, rng: &mut Pcg64Mcg) -> &mut Key<S> {
-        let slot = rng.random_range(0..IN_USE);
-        while self.in_use.len() < IN_USE {
+        let slot = rng.random_range(0..self.in_use_max);
+        while self.in_use.len() < self.in_use_max {
             let key = self.fresh();
             self.in_use.push(key);
         }

@@ -17,8 +17,10 @@ use rand_pcg::Pcg64Mcg;
 use super::keys::Keys;
 use super::{Generator, Seat, Workload};
 
+/// Locks in use at a time: about one for each usual seat, so that most attempts succeed and many meet another.
+const KEYS_IN_USE: usize = 10;
 /// Attempts to take a lock before it is used up.
-const OPERATIONS_PER_KEY: u32 = 60;
+const OPERATIONS_PER_KEY: u32 = 40;
 /// A release that failed so often will not succeed: the lock does not hold the token, which is told by the failures.
 const RELEASES_MAX: u32 = 50;
 
@@ -39,7 +41,7 @@ impl Workload for Lock {
     }
 
     fn generator(&self) -> Arc<dyn Generator> {
-        let state = State { keys: Keys::new("l", OPERATIONS_PER_KEY), held: HashMap::new() };
+        let state = State { keys: Keys::new("l", KEYS_IN_USE, OPERATIONS_PER_KEY), held: HashMap::new() };
         Arc::new(Locks { state: Mutex::new(state) })
     }
 }

@@ -12,6 +12,8 @@ use rand_pcg::Pcg64Mcg;
 use super::keys::Keys;
 use super::{Generator, Part, Seat, Workload};
 
+/// Queues in use at a time.
+const KEYS_IN_USE: usize = 5;
 /// Operations on a queue before it is used up.
 const OPERATIONS_PER_KEY: u32 = 120;
 
@@ -32,7 +34,7 @@ impl Workload for Queue {
     }
 
     fn generator(&self) -> Arc<dyn Generator> {
-        let keys = Keys::new("q", OPERATIONS_PER_KEY);
+        let keys = Keys::new("q", KEYS_IN_USE, OPERATIONS_PER_KEY);
         Arc::new(Queues { state: Mutex::new(State { keys, next_element: 0, waiting: Vec::new() }) })
     }
 }

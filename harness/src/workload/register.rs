@@ -12,6 +12,8 @@ use rand_pcg::Pcg64Mcg;
 use super::keys::Keys;
 use super::{Generator, Part, Seat, Workload};
 
+/// Registers in use at a time.
+const KEYS_IN_USE: usize = 5;
 /// Operations on a key before it is used up.
 const OPERATIONS_PER_KEY: u32 = 120;
 
@@ -32,7 +34,7 @@ impl Workload for Register {
     }
 
     fn generator(&self) -> Arc<dyn Generator> {
-        let keys = Keys::new("r", OPERATIONS_PER_KEY);
+        let keys = Keys::new("r", KEYS_IN_USE, OPERATIONS_PER_KEY);
         Arc::new(Registers { state: Mutex::new(State { keys, next_value: 0 }) })
     }
 }

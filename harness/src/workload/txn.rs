@@ -12,6 +12,8 @@ use rand_pcg::Pcg64Mcg;
 use super::keys::Keys;
 use super::{Generator, Part, Seat, Workload};
 
+/// Lists in use at a time.
+const KEYS_IN_USE: usize = 5;
 /// Steps on a list before it is used up.
 const STEPS_PER_KEY: u32 = 120;
 /// The most steps of a transaction. Each list more makes it likelier that somebody else changes one meanwhile.
@@ -36,7 +38,7 @@ impl Workload for Txn {
     }
 
     fn generator(&self) -> Arc<dyn Generator> {
-        let keys = Keys::new("t", STEPS_PER_KEY);
+        let keys = Keys::new("t", KEYS_IN_USE, STEPS_PER_KEY);
         Arc::new(Transactions { state: Mutex::new(State { keys, next_element: 0 }) })
     }
 }
