@@ -69,6 +69,16 @@ mod append {
     }
 
     #[test]
+    fn single_appends() {
+        check("append/single_appends.txt");
+    }
+
+    #[test]
+    fn single_appends_in_order() {
+        check("append/single_appends_in_order.txt");
+    }
+
+    #[test]
     fn stale_but_sequential() {
         check("append/stale_but_sequential.txt");
     }

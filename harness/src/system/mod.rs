@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
 
 use checkers::history::NodeId;
 use nemesis::cluster::Voice;
@@ -19,7 +18,7 @@ mod etcd_gateway;
 mod etcd_members;
 mod raft_kv;
 
-pub use client::Client;
+pub use client::{Client, ClientOptions};
 pub use raft_kv::{RaftKv, rules};
 
 /// Every system, in the order shown by `harness list`.
@@ -41,7 +40,7 @@ pub trait System: Sync {
     /// How a node is started. Standard output and error, and the network, are set by the caller.
     fn command(&self, node: &NodeSpec, settings: &Settings) -> Command;
     /// A client for one process, bound to one node. It must not retry.
-    fn client(&self, node: &NodeSpec, timeout: Duration) -> Box<dyn Client>;
+    fn client(&self, node: &NodeSpec, options: ClientOptions) -> Box<dyn Client>;
     /// Where leaders and terms can be seen.
     fn observe(&self, node: &NodeSpec) -> Observe;
     /// Points at which a node can be told to die, if it has them.

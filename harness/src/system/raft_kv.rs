@@ -2,7 +2,6 @@
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;
-use std::time::Duration;
 
 use cluster_under_test::bugs::BUGS;
 use cluster_under_test::failpoint::{EXIT_FAILPOINT, FAILPOINTS, Failpoint, USUAL};
@@ -10,7 +9,7 @@ use cluster_under_test::rules::{Paper, Rules};
 
 use super::etcd_gateway::EtcdGateway;
 use super::etcd_members::EtcdMembers;
-use super::{Client, Members, NodeSpec, Observe, Points, System};
+use super::{Client, ClientOptions, Members, NodeSpec, Observe, Points, System};
 use crate::config::{Reads, RunConfig, Settings};
 use crate::error::Result;
 use crate::names;
@@ -28,7 +27,8 @@ pub fn rules(bug: Option<&str>) -> Result<&'static dyn Rules> {
 
 fn reads(reads: Reads) -> &'static str {
     match reads {
-        Reads::ReadIndex => "read-index",
+        // What clients do not ask for is served as usual.
+        Reads::ReadIndex | Reads::Serializable => "read-index",
         Reads::Lease => "lease",
     }
 }
@@ -101,8 +101,8 @@ impl System for RaftKv {
         command
     }
 
-    fn client(&self, node: &NodeSpec, timeout: Duration) -> Box<dyn Client> {
-        Box::new(EtcdGateway::new((node.address, CLIENT_PORT).into(), timeout))
+    fn client(&self, node: &NodeSpec, options: ClientOptions) -> Box<dyn Client> {
+        Box::new(EtcdGateway::new((node.address, CLIENT_PORT).into(), options))
     }
 
     fn observe(&self, node: &NodeSpec) -> Observe {
