@@ -1,6 +1,7 @@
 //! Faults and the sandbox they act in.
 
 pub mod actor;
+pub mod clock;
 pub mod cluster;
 pub mod faults;
 pub mod knobs;
