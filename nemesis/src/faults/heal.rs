@@ -1,4 +1,5 @@
-//! The final heal: whatever state a run leaves the cluster in, afterwards every link is open and every node runs.
+//! The final heal: whatever state a run leaves the cluster in, afterwards every link is open, every
+//! clock right and every node runs.
 //!
 //! It does not trust what the faults say they hold. It looks at each link and process, so that it also repairs what
 //! a failed injection, a failed heal or a crash left behind.
@@ -6,6 +7,7 @@
 use checkers::history::{NodeId, Receipt};
 
 use super::FaultError;
+use super::clock;
 use super::kill::{running, start};
 use super::links::require_open;
 use super::pause::resume;
@@ -17,7 +19,7 @@ use crate::net::Rule;
 /// The name under which histories record it.
 pub const FINAL_HEAL: &str = "heal";
 
-/// Resumes every node, starts what is down, and sets every link to the default rule. All of it is tried, whatever
+/// Resumes every node, starts what is down, sets every link to the default rule, and heals every clock. All of it is tried, whatever
 /// fails first.
 ///
 /// # Errors
@@ -26,6 +28,9 @@ pub const FINAL_HEAL: &str = "heal";
 pub fn everything(cluster: &mut dyn Cluster) -> Result<Receipt, FaultError> {
     let mut proof = Proof::default();
     let mut first_error = open_links(cluster, &mut proof).err();
+    if let Err(error) = clock::restore_all(cluster, &mut proof) {
+        first_error.get_or_insert(error);
+    }
     for node in cluster.nodes() {
         if let Err(error) = revive(cluster, node, &mut proof) {
             first_error.get_or_insert(error);

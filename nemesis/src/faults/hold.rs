@@ -8,6 +8,8 @@ use std::fmt;
 
 use checkers::history::NodeId;
 
+use crate::clock::probe::Seen;
+use crate::clock::{Change, Clock};
 use crate::net::LinkCounters;
 use crate::proc::Identity;
 
@@ -42,6 +44,17 @@ pub struct Hold {
     pub paused: BTreeMap<NodeId, Paused>,
     /// Links cut, and what the switch had counted once the cut was in force.
     pub cut: BTreeMap<Link, LinkCounters>,
+    /// Clocks bent, and how each was seen to run then.
+    pub bent: BTreeMap<(NodeId, Clock), BentClock>,
+}
+
+/// A bent clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BentClock {
+    /// What was done to it.
+    pub change: Change,
+    /// What a probe read once it was done, if it came to that.
+    pub seen: Option<Seen>,
 }
 
 /// A paused process.
@@ -56,7 +69,7 @@ pub struct Paused {
 impl Hold {
     /// Whether nothing is hurt.
     pub fn is_empty(&self) -> bool {
-        self.killed.is_empty() && self.paused.is_empty() && self.cut.is_empty()
+        self.killed.is_empty() && self.paused.is_empty() && self.cut.is_empty() && self.bent.is_empty()
     }
 
     /// Everything that any of these holds keeps hurt.
@@ -66,6 +79,7 @@ impl Hold {
             union.killed.extend(&hold.killed);
             union.paused.extend(&hold.paused);
             union.cut.extend(&hold.cut);
+            union.bent.extend(&hold.bent);
         }
         union
     }

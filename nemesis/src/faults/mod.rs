@@ -10,10 +10,17 @@ use std::io;
 
 use checkers::history::{NodeId, Receipt};
 
+use crate::clock::{Clock, Level};
 use crate::cluster::{Cluster, ClusterError};
 use crate::knobs::{Knob, Knobs};
+use crate::schedule::{Schedule, Step};
 use crate::target::{Rng, Target};
 
+mod clock;
+mod clock_freeze;
+mod clock_rate;
+mod clock_step;
+mod clock_strobe;
 pub mod heal;
 pub mod hold;
 mod kill;
@@ -37,6 +44,10 @@ pub const FAULTS: &[&dyn Fault] = &[
     &partition_one_way::PARTITION_ONE_WAY,
     &partition_ring::PARTITION_RING,
     &partition_bridge::PARTITION_BRIDGE,
+    &clock_step::ClockStep,
+    &clock_rate::ClockRate,
+    &clock_freeze::ClockFreeze,
+    &clock_strobe::ClockStrobe,
 ];
 
 /// A way to hurt a cluster, and to undo it.
@@ -104,6 +115,8 @@ pub enum Needs {
     Processes,
     /// The links between the nodes, which need a sandbox with a switch.
     Links,
+    /// The nodes' clocks, which need processes that can be traced.
+    Clocks,
 }
 
 impl Needs {
@@ -112,6 +125,7 @@ impl Needs {
         match self {
             Self::Processes => true,
             Self::Links => cluster.links().is_some(),
+            Self::Clocks => cluster.clocks().is_some(),
         }
     }
 }
@@ -121,6 +135,7 @@ impl std::fmt::Display for Needs {
         f.pad(match self {
             Self::Processes => "processes",
             Self::Links => "links",
+            Self::Clocks => "clocks",
         })
     }
 }
@@ -131,6 +146,17 @@ pub enum FaultError {
     /// The cluster has no links to act on.
     #[error("this cluster has no switch between its nodes; run `harness doctor`, or drop faults on links")]
     NoSwitch,
+    /// The cluster's nodes were started without what bends their clocks.
+    #[error("the clocks of this cluster cannot be bent; run `harness doctor`, or drop faults on clocks")]
+    NoClocks,
+    /// A probe of a node's clocks failed.
+    #[error("failed to probe the clocks of {node}: {source}")]
+    ClockProbe {
+        /// Whose clocks.
+        node: NodeId,
+        /// Why.
+        source: io::Error,
+    },
     /// The cluster could not do it.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
@@ -148,7 +174,11 @@ impl FaultError {
     /// Whether the harness is to blame. A node that came or went by itself just before is the cluster's doing.
     pub fn is_trouble(&self) -> bool {
         match self {
-            Self::NoSwitch | Self::Proc { .. } | Self::Cluster(ClusterError::Os { .. }) => true,
+            Self::NoSwitch
+            | Self::NoClocks
+            | Self::ClockProbe { .. }
+            | Self::Proc { .. }
+            | Self::Cluster(ClusterError::Os { .. }) => true,
             Self::Cluster(ClusterError::Down(_) | ClusterError::Up(_)) => false,
         }
     }
@@ -164,6 +194,19 @@ pub fn find(name: &str) -> Result<&'static dyn Fault, Unknown> {
         name: name.to_owned(),
         nearest: nearest(name, FAULTS.iter().map(|fault| fault.name()).chain(selection::GROUPS)),
     })
+}
+
+/// How far a schedule bends the nodes' clocks; `None` if not at all.
+pub fn clocks_needed_by(schedule: &Schedule) -> Option<Level> {
+    let bends =
+        |step: &&Step| find(&step.fault).is_ok_and(|fault| fault.needs() == Needs::Clocks);
+    let level = |step: &Step| {
+        let clock = |word: &str| step.knobs.has_word(clock::CLOCK.name, word);
+        // What the plan leaves out is drawn when the step begins, and may be MONOTONIC.
+        let is_harmless = step.fault == clock_strobe::ClockStrobe.name() || clock("realtime");
+        Level::needed_by(if is_harmless { Clock::Realtime } else { Clock::Monotonic })
+    };
+    schedule.steps.iter().filter(bends).map(level).max()
 }
 
 /// A name that no fault has.
