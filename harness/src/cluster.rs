@@ -16,7 +16,7 @@ use std::time::Duration;
 use checkers::history::NodeId;
 use nemesis::clock::probe::Probe;
 use nemesis::clock::{Change, Child, Clock, NodeClock};
-use nemesis::cluster::{ClusterError, Clocks, Links, Processes};
+use nemesis::cluster::{Clocks, ClusterError, Links, Processes};
 use nemesis::net::{Endpoint, LinkCounters, Network, Rule};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;

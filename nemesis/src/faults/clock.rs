@@ -21,7 +21,7 @@ use super::proof::Proof;
 use super::{Aim, FaultError};
 use crate::clock::probe::{Probe, Seen};
 use crate::clock::{Change, Clock};
-use crate::cluster::{Cluster, Clocks};
+use crate::cluster::{Clocks, Cluster};
 use crate::knobs::{Knob, Knobs, Range};
 use crate::target::Target;
 
@@ -39,6 +39,8 @@ pub(super) const TARGETS: &[Target] = &[Target::Leader, Target::One, Target::Min
 const SPAN: Duration = Duration::from_millis(40);
 /// How long is measured at most until something can be told.
 const MEASURED_MAX: Duration = Duration::from_secs(3);
+/// How long both sides of a strobe are looked for, besides a few of its periods.
+const SIDES_SEEN_WITHIN: Duration = Duration::from_secs(1);
 /// An offset as small as this is told from none.
 const OFFSET_TOLD_NS: i64 = 100_000_000;
 /// A speed is told if it is known to a twentieth. The nearest that are not the same differ by a tenth.
@@ -316,7 +318,7 @@ fn both_sides(
     offset_ns: i64,
     period: Duration,
 ) -> std::io::Result<(bool, bool)> {
-    let deadline = Instant::now() + MEASURED_MAX + 4 * period;
+    let deadline = Instant::now() + SIDES_SEEN_WITHIN + 8 * period;
     let mut sides = (false, false);
     while sides != (true, true) && Instant::now() < deadline {
         let offset = probe.read()?.of(clock).offset_ns();

@@ -198,8 +198,7 @@ pub fn find(name: &str) -> Result<&'static dyn Fault, Unknown> {
 
 /// How far a schedule bends the nodes' clocks; `None` if not at all.
 pub fn clocks_needed_by(schedule: &Schedule) -> Option<Level> {
-    let bends =
-        |step: &&Step| find(&step.fault).is_ok_and(|fault| fault.needs() == Needs::Clocks);
+    let bends = |step: &&Step| find(&step.fault).is_ok_and(|fault| fault.needs() == Needs::Clocks);
     let level = |step: &Step| {
         let clock = |word: &str| step.knobs.has_word(clock::CLOCK.name, word);
         // What the plan leaves out is drawn when the step begins, and may be MONOTONIC.

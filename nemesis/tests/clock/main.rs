@@ -19,6 +19,7 @@ fn main() -> ExitCode {
     match std::env::args().nth(1).as_deref() {
         Some(probe::ARGUMENT) => return probe::main(),
         Some(waiter::ARGUMENT) => return waiter::main(),
+        Some(faults::DOOMED) => return faults::doomed(),
         _ => {}
     }
     if let Err(reason) = test(Level::Waits) {

@@ -37,7 +37,11 @@ fn compiled(name: &str, compiler: &str, arguments: &[&str]) {
         }
         Ok(output) => {
             let text = String::from_utf8_lossy(&output.stderr);
-            println!("skipped: {compiler} {}: {}", arguments.join(" "), text.lines().next().unwrap_or_default());
+            println!(
+                "skipped: {compiler} {}: {}",
+                arguments.join(" "),
+                text.lines().next().unwrap_or_default()
+            );
         }
         Err(error) => println!("skipped: {compiler}: {error}"),
     }
@@ -71,6 +75,9 @@ fn watch(mut command: Command) {
     let took = began.elapsed();
     assert!(child.wait().expect("ours").success());
     // One that counts in milliseconds rounds down.
-    assert!(said >= after + HOUR_NS - 1_000_000 && said <= before + HOUR_NS, "{said} from {after} to {before}");
+    assert!(
+        said >= after + HOUR_NS - 1_000_000 && said <= before + HOUR_NS,
+        "{said} from {after} to {before}"
+    );
     assert!(took < WAIT, "{WAIT:?} by its clock took {took:?}");
 }
