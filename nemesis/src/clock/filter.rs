@@ -120,7 +120,7 @@ mod tests {
 
     /// Runs the program as the kernel would.
     fn run(number: i64, arguments: [u64; 6]) -> bool {
-        let mut data = vec![0; 64];
+        let mut data = [0; 64];
         data[0..4].copy_from_slice(&(number as u32).to_le_bytes());
         data[4..8].copy_from_slice(&ARCHITECTURE_X86_64.to_le_bytes());
         for (nth, argument) in arguments.iter().enumerate() {

@@ -178,10 +178,10 @@ fn is_stop(signal: i32) -> bool {
 }
 
 fn is_nudge(pid: Pid) -> bool {
-    // SAFETY: the kernel filled the struct; a signal that was queued carries a value.
-    ptrace::getsiginfo(pid).is_ok_and(|info| {
-        info.si_code == libc::SI_QUEUE && unsafe { info.si_value() }.sival_ptr as usize == Nudger::MARK
-    })
+    let Ok(info) = ptrace::getsiginfo(pid) else { return false };
+    // SAFETY: the kernel filled the whole struct, and what is no value is not looked at.
+    let value = unsafe { info.si_value() };
+    info.si_code == libc::SI_QUEUE && value.sival_ptr as usize == Nudger::MARK
 }
 
 fn request(request: libc::c_uint, pid: Pid, data: i32) -> io::Result<()> {
