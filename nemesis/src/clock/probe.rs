@@ -31,8 +31,20 @@ const WAIT: Duration = Duration::from_millis(400);
 /// A wait may be late on a busy machine, but hardly every time.
 const ATTEMPTS: usize = 3;
 
-/// The probe itself: answers until its input ends.
+/// What a test says that went well.
+const WORKS: &str = "works";
+
+/// The probe itself: answers until its input ends, or tries out what [`test`] asks for.
 pub fn main() -> ExitCode {
+    if let Some(word) = std::env::args().nth(2) {
+        let tried = match word.as_str() {
+            "reads" => try_out(Level::Reads),
+            "waits" => try_out(Level::Waits),
+            _ => Err(io::Error::other("there is no such test")),
+        };
+        println!("{}", tried.map_or_else(|error| error.to_string(), |()| WORKS.to_owned()));
+        return ExitCode::SUCCESS;
+    }
     match answer(io::stdin().lock(), io::stdout().lock()) {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever asked is gone, or asks what no probe understands. It sees the end of the answers.
@@ -231,8 +243,8 @@ pub struct Reason {
 
 /// How far this machine can bend the clocks of a process: a probe is started, its clocks are bent, and it is asked.
 ///
-/// It starts processes, and threads that end soon after it returns. So it comes after whatever needs a process without
-/// threads. The binary must be one that becomes a probe when its first argument is [`ARGUMENT`].
+/// This happens in a process of its own, which leaves neither threads nor processes with the caller. The binary must be
+/// one that becomes a probe when its first argument is [`ARGUMENT`].
 ///
 /// # Errors
 ///
@@ -251,9 +263,20 @@ pub fn test(level: Level) -> Result<(), Reason> {
     if !cfg!(target_arch = "x86_64") {
         return Err(Reason { detail: NOT_HERE.to_owned(), help: "run on x86-64, or drop faults on clocks" });
     }
-    let help = "clock faults need ptrace of own children, and seccomp for MONOTONIC; a container may forbid both, and \
-                yama.ptrace_scope must be below 3";
-    try_out(level).map_err(|error| Reason { detail: format!("failed to bend {level}: {error}"), help })
+    let help = "clock faults need ptrace of own children and a seccomp filter; a container may forbid either, and \
+                kernel.yama.ptrace_scope must be below 3";
+    let refused = |what: &str| Reason { detail: format!("failed to bend {level}: {what}"), help };
+    let mut command = Probe::command();
+    command.arg(match level {
+        Level::Reads => "reads",
+        Level::Waits => "waits",
+    });
+    let output = command.stdin(Stdio::null()).output().map_err(|error| refused(&error.to_string()))?;
+    match String::from_utf8_lossy(&output.stdout).trim() {
+        WORKS => Ok(()),
+        "" => Err(refused(&format!("the test ended without a word: {}", output.status))),
+        what => Err(refused(what)),
+    }
 }
 
 fn try_out(level: Level) -> io::Result<()> {

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use checkers::history::{NodeId, Receipt};
 
 use super::hold::{BentClock, Hold};
-use super::kill::running;
+use super::process::running;
 use super::proof::Proof;
 use super::{Aim, FaultError};
 use crate::clock::probe::{Probe, Seen};
