@@ -51,13 +51,9 @@ const KINDS: [(&str, Option<&str>); 3] =
 
 fn measure(sandbox: &Sandbox) -> Result<(), Failure> {
     let directory = std::env::temp_dir().join(format!("clock-bench-{}", std::process::id()));
-    let mut times = [const { Vec::new() }; KINDS.len()];
-    for round in 0..ROUNDS {
-        for turn in (0..KINDS.len()).chain((0..KINDS.len()).rev()) {
-            times[turn].extend(puts(sandbox, &directory, KINDS[turn].1, round + 1)?);
-        }
-    }
+    let times = all_puts(sandbox, &directory);
     std::fs::remove_dir_all(directory)?;
+    let mut times = times?;
     let median = |times: &mut Vec<Duration>| {
         times.sort_unstable();
         times[times.len() / 2].as_secs_f64() * 1e6
@@ -68,6 +64,16 @@ fn measure(sandbox: &Sandbox) -> Result<(), Failure> {
         println!("  {name:<16} {median:>8.0} µs  ratio {:.2}", median / medians[0]);
     }
     Ok(())
+}
+
+fn all_puts(sandbox: &Sandbox, directory: &std::path::Path) -> Result<[Vec<Duration>; KINDS.len()], Failure> {
+    let mut times = [const { Vec::new() }; KINDS.len()];
+    for round in 0..ROUNDS {
+        for turn in (0..KINDS.len()).chain((0..KINDS.len()).rev()) {
+            times[turn].extend(puts(sandbox, directory, KINDS[turn].1, round + 1)?);
+        }
+    }
+    Ok(times)
 }
 
 fn a_plan(fault: Option<&str>, seed: u64) -> Result<Plan, Failure> {

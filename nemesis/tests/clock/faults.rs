@@ -13,7 +13,7 @@ use nemesis::cluster::{Clocks, Cluster, ClusterError, Links, Processes};
 use nemesis::faults::hold::Hold;
 use nemesis::faults::{self, Aim, FAULTS, FaultError, Needs};
 use nemesis::knobs::Knobs;
-use nemesis::proc;
+use nemesis::proc::{self, Stat};
 use nemesis::target::Rng;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
@@ -378,7 +378,7 @@ fn the_death_of_the_harness_ends_what_it_traces((): &()) {
     let lines = lines.map(|line| line.expect("text")).take_while(|line| line != "up");
     let pids = lines.map(|line| Pid::from_raw(line.parse().expect("a pid"))).collect::<Vec<_>>();
     assert_eq!(pids.len(), 2);
-    let lives = |&pid: &Pid| proc::stat(pid).expect("readable").is_some_and(|stat| stat.is_alive());
+    let lives = |&pid: &Pid| proc::stat(pid).expect("readable").is_some_and(Stat::is_alive);
     assert!(pids.iter().all(lives));
     harness.kill().expect("ours");
     harness.wait().expect("ours");
