@@ -23,6 +23,7 @@ pub mod model;
 pub mod picture;
 pub mod raft;
 mod reign;
+pub mod situations;
 mod summary;
 pub mod trace;
 
@@ -38,6 +39,7 @@ pub use history::History;
 pub use json::{Malformed, Warning};
 pub use linearizable::Linearizable;
 pub use liveness::Recovery;
+pub use situations::SITUATIONS;
 pub use summary::{FaultCounts, OperationCounts, Summary};
 pub use trace::Trace;
 
@@ -55,6 +57,7 @@ pub const CHECKERS: &[&dyn Checker] = &[
     &raft::DurableVotes,
     &raft::DurableCommit,
     &raft::Monotone,
+    &raft::Membership,
     &raft::SnapshotMatchesLog,
     &Recovery,
     &Availability,

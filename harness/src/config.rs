@@ -20,8 +20,29 @@ pub struct Settings {
     pub election_ms: u64,
     /// Applied entries between two snapshots.
     pub snapshot_entries: u64,
+    /// How leaders serve reads.
+    #[serde(default)]
+    pub reads: Reads,
+    /// The share of the election timeout for which a lease lasts; means nothing without leases.
+    #[serde(default = "usual_lease_margin")]
+    pub lease_margin_percent: u32,
     /// The planted bug, if any.
     pub bug: Option<String>,
+}
+
+/// How a leader knows that no other one has been elected meanwhile.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reads {
+    /// It asks a majority for each read (Raft thesis, §6.4).
+    #[default]
+    ReadIndex,
+    /// It trusts that none comes up for most of an election timeout, by its own clock (§6.4.1).
+    Lease,
+}
+
+fn usual_lease_margin() -> u32 {
+    90
 }
 
 impl Default for Settings {
@@ -32,6 +53,8 @@ impl Default for Settings {
             heartbeat_ms: 100,
             election_ms: 1000,
             snapshot_entries: 1000,
+            reads: Reads::default(),
+            lease_margin_percent: usual_lease_margin(),
             bug: None,
         }
     }
@@ -54,6 +77,13 @@ impl Settings {
                 self.election_ms, self.heartbeat_ms
             ))
             .help("an election timeout of ten heartbeats is usual; it must be at least three"));
+        }
+        if self.reads == Reads::Lease && !self.check_quorum {
+            return Err(Error::usage("--reads lease needs --check-quorum on")
+                .help("a lease rests on nodes that do not vote while they hear a leader"));
+        }
+        if !(1..=100).contains(&self.lease_margin_percent) {
+            return Err(Error::usage("--lease-margin must be 1 to 100 percent"));
         }
         if self.snapshot_entries == 0 {
             return Err(Error::usage("--snapshot-entries must be at least 1"));
@@ -79,6 +109,8 @@ pub struct RunConfig {
     pub overlap: usize,
     /// Whether faults that overlap may hurt more nodes than a quorum can do without.
     pub beyond_quorum: bool,
+    /// The situations that the run aims at.
+    pub aims: Vec<String>,
     /// How long clients and nemesis work.
     pub time_limit_ms: u64,
     /// Operations a second, all processes together.
@@ -132,6 +164,7 @@ impl RunConfig {
             variety: Variety::Every,
             overlap: 1,
             beyond_quorum: false,
+            aims: Vec::new(),
             time_limit_ms: 1,
             rate: 1,
             concurrency: 1,
@@ -177,6 +210,7 @@ mod tests {
             variety: Variety::Every,
             overlap: 2,
             beyond_quorum: false,
+            aims: Vec::new(),
             time_limit_ms: 30_000,
             rate: 300,
             concurrency: 10,
@@ -202,5 +236,7 @@ mod tests {
         assert!(refused(timeout).starts_with("--operation-timeout-ms"));
         let settings = Settings { heartbeat_ms: max, ..Settings::default() };
         assert!(refused(RunConfig { settings, ..usual() }).starts_with("--heartbeat-ms"));
+        let settings = Settings { reads: Reads::Lease, check_quorum: false, ..Settings::default() };
+        assert!(refused(RunConfig { settings, ..usual() }).starts_with("--reads lease"));
     }
 }

@@ -11,7 +11,7 @@ use std::fs;
 use std::path::Path;
 
 use checkers::history::NodeId;
-use checkers::{Consistency, Expectations, ExpectedFault};
+use checkers::{Consistency, Expectations, ExpectedFault, SITUATIONS};
 use nemesis::draw::{DrawError, Wish, draw};
 use nemesis::schedule::Schedule;
 use rand::Rng;
@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{RunConfig, Settings, Variety};
 use crate::error::{Error, Result};
-use crate::{swarm, system, workload};
+use crate::{names, swarm, system, workload};
 
 /// The version of the plan's format.
 pub const FORMAT: u32 = 1;
@@ -160,6 +160,7 @@ pub fn plan(config: &RunConfig, seed: u64) -> Result<Plan> {
         operation_kinds: workload.operation_kinds().to_vec(),
         ok_operations_min: ok_operations_min(config),
         faults: expected_faults(&schedule),
+        situations: aims(config)?,
         recovery_limit_ms: config.recovery_limit_ms,
         complete: true,
         consistency: Consistency::default(),
@@ -213,6 +214,15 @@ fn random(config: &RunConfig, seed: u64) -> Result<Schedule> {
 fn expected_faults(schedule: &Schedule) -> Vec<ExpectedFault> {
     let names = schedule.steps.iter().map(|step| step.fault.clone()).collect::<BTreeSet<_>>();
     names.into_iter().map(|name| ExpectedFault { name, times: 1 }).collect()
+}
+
+/// The situations that were asked for, each of which must exist.
+fn aims(config: &RunConfig) -> Result<Vec<String>> {
+    let known = |aim: &String| {
+        names::find("situation", aim, SITUATIONS.iter().copied(), |situation| situation.name)
+            .map(|situation| situation.name.to_owned())
+    };
+    config.aims.iter().map(known).collect()
 }
 
 /// A run that acknowledged less than a tenth of what was asked exercised little: it does not count as a pass.

@@ -35,6 +35,9 @@ pub(super) struct Args {
     /// A known situation, in place of random faults (`harness list scenarios`), or a file of your own
     #[arg(long, value_name = "NAME|FILE.toml", conflicts_with = "faults")]
     scenario: Option<String>,
+    /// Situations that the run must reach, or it is unknown (`harness list situations`)
+    #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
+    aim: Vec<String>,
     /// How many faults may be in force at once
     #[arg(long, default_value_t = 2, value_name = "N")]
     overlap: usize,
@@ -96,11 +99,13 @@ impl Args {
             (false, false) => Variety::Every,
         };
         let time_limit = self.time_limit.or(scenario.as_ref().map(|known| known.time_limit_s));
+        let aims = scenario.iter().flat_map(|known| known.situations.iter().cloned());
         let config = RunConfig {
             system: self.cluster.system.clone(),
             nodes: self.cluster.nodes(scenario.as_ref().map(|known| known.nodes)),
             workload: self.workload.clone(),
             faults: chosen.faults,
+            aims: aims.chain(self.aim.iter().cloned()).collect(),
             variety,
             overlap: self.overlap,
             beyond_quorum: self.beyond_quorum,
