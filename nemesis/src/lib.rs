@@ -2,6 +2,7 @@
 
 pub mod actor;
 pub mod cluster;
+pub mod disk;
 pub mod faults;
 pub mod knobs;
 pub mod net;

@@ -24,6 +24,7 @@ mod supervise;
 mod switch;
 
 pub use capture::CaptureState;
+pub(crate) use namespace::become_root_of;
 pub use network::{Network, NetworkError, NetworkOptions};
 pub use rules::{Endpoint, LinkCounters, Rule, Strays};
 pub use sandbox::{Request, Sandbox, SandboxError, Tier, enter};
