@@ -1,9 +1,12 @@
-//! A cluster as the nemesis sees it: processes and links, and who leads. It never learns which system runs.
+//! A cluster as the nemesis sees it: processes, links and disks, and who leads. It never learns which system runs.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use checkers::history::NodeId;
 use nix::unistd::Pid;
+
+use crate::disk::FaultyDisk;
 
 /// Starts, stops and looks at the OS processes of the nodes.
 ///
@@ -35,6 +38,12 @@ pub trait Links {
     fn probe(&self, from: NodeId, to: NodeId, wait: Duration) -> Result<bool, ClusterError>;
 }
 
+/// The nodes' data directories, where they lie on disks that can be hurt.
+pub trait Disks {
+    /// The disk under the node's data directory.
+    fn disk(&self, node: NodeId) -> Arc<dyn FaultyDisk>;
+}
+
 /// What a fault may use. A fault that needs more than the cluster has is refused before the run.
 pub trait Cluster {
     /// All nodes, in order.
@@ -45,6 +54,10 @@ pub trait Cluster {
     fn processes(&mut self) -> &mut dyn Processes;
     /// The links, where the sandbox has a switch.
     fn links(&mut self) -> Option<&mut dyn Links>;
+    /// The disks, where the nodes' data lies on faulty ones.
+    fn disks(&mut self) -> Option<&mut dyn Disks> {
+        None
+    }
 }
 
 /// Why something could not be done to the cluster.

@@ -147,7 +147,7 @@ pub struct Rule {
 }
 
 /// A rule in force. Of the disk that it was armed on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RuleId(u64);
 
 /// The rules of a disk.
@@ -258,7 +258,7 @@ mod tests {
     fn occurrences_are_counted_from_the_time_it_is_armed() {
         assert_eq!(hits(rule("*", 0, None, 100), "log", 3), [1, 2, 3]);
         assert_eq!(hits(rule("*", 2, Some(2), 100), "log", 9), [3, 4]);
-        assert_eq!(hits(rule("other", 0, None, 100), "log", 9), []);
+        assert_eq!(hits(rule("other", 0, None, 100), "log", 9), Vec::<usize>::new());
     }
 
     #[test]

@@ -1,23 +1,26 @@
-//! The final heal: whatever state a run leaves the cluster in, afterwards every link is open and every node runs.
+//! The final heal: whatever state a run leaves the cluster in, afterwards every link is open, every disk works and every
+//! node runs.
 //!
-//! It does not trust what the faults say they hold. It looks at each link and process, so that it also repairs what
+//! It does not trust what the faults say they hold. It looks at each link, disk and process, so that it also repairs what
 //! a failed injection, a failed heal or a crash left behind.
 
 use checkers::history::{NodeId, Receipt};
 
 use super::FaultError;
+use super::disk::require_sound;
 use super::kill::{running, start};
 use super::links::require_open;
 use super::pause::resume;
 use super::proof::Proof;
 use super::shape::all_links;
 use crate::cluster::Cluster;
+use crate::disk::Pattern;
 use crate::net::Rule;
 
 /// The name under which histories record it.
 pub const FINAL_HEAL: &str = "heal";
 
-/// Resumes every node, starts what is down, and sets every link to the default rule. All of it is tried, whatever
+/// Resumes every node, starts what is down, takes back all rules of disks, and sets every link to the default rule. All of it is tried, whatever
 /// fails first.
 ///
 /// # Errors
@@ -27,6 +30,10 @@ pub fn everything(cluster: &mut dyn Cluster) -> Result<Receipt, FaultError> {
     let mut proof = Proof::default();
     let mut first_error = open_links(cluster, &mut proof).err();
     for node in cluster.nodes() {
+        // Before its node is started, which reads it.
+        if let Err(error) = mend_disk(cluster, node, &mut proof) {
+            first_error.get_or_insert(error);
+        }
         if let Err(error) = revive(cluster, node, &mut proof) {
             first_error.get_or_insert(error);
         }
@@ -44,6 +51,18 @@ fn open_links(cluster: &mut dyn Cluster, proof: &mut Proof) -> Result<(), FaultE
         links.set(link.from, link.to, Rule::default());
     }
     require_open(links, &all, proof)
+}
+
+fn mend_disk(cluster: &mut dyn Cluster, node: NodeId, proof: &mut Proof) -> Result<(), FaultError> {
+    // Without faulty disks there was nothing to hurt.
+    let Some(disks) = cluster.disks() else { return Ok(()) };
+    let disk = disks.disk(node);
+    let left = disk.disarm_all();
+    disk.thaw();
+    if left > 0 {
+        proof.note("disk journal", Some(node), format!("{left} rules had been left in force"));
+    }
+    require_sound(&*disk, node, &Pattern::new("*"), proof)
 }
 
 fn revive(cluster: &mut dyn Cluster, node: NodeId, proof: &mut Proof) -> Result<(), FaultError> {

@@ -3,11 +3,12 @@
 //! Faults may overlap, so undoing one must not undo another: a link cut by two partitions opens when the second
 //! is healed. Each injection therefore has a hold of its own, and healing undoes what it holds and nobody else does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use checkers::history::NodeId;
 
+use crate::disk::{Pattern, RuleId};
 use crate::net::LinkCounters;
 use crate::proc::Identity;
 
@@ -42,6 +43,10 @@ pub struct Hold {
     pub paused: BTreeMap<NodeId, Paused>,
     /// Links cut, and what the switch had counted once the cut was in force.
     pub cut: BTreeMap<Link, LinkCounters>,
+    /// Rules in force on the nodes' disks, and the paths that they are about.
+    pub disk_rules: BTreeMap<(NodeId, RuleId), Pattern>,
+    /// Bits that are turned on the nodes' disks.
+    pub flips: BTreeSet<Flip>,
 }
 
 /// A paused process.
@@ -53,10 +58,29 @@ pub struct Paused {
     pub cpu_ticks: u64,
 }
 
+/// A bit that was turned.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Flip {
+    /// On whose disk.
+    pub node: NodeId,
+    /// In which file, from the root of the disk.
+    pub path: String,
+    /// In which byte.
+    pub offset: u64,
+    /// Which bit of it.
+    pub bit: u8,
+    /// The byte since then.
+    pub turned: u8,
+}
+
 impl Hold {
     /// Whether nothing is hurt.
     pub fn is_empty(&self) -> bool {
-        self.killed.is_empty() && self.paused.is_empty() && self.cut.is_empty()
+        self.killed.is_empty()
+            && self.paused.is_empty()
+            && self.cut.is_empty()
+            && self.disk_rules.is_empty()
+            && self.flips.is_empty()
     }
 
     /// Everything that any of these holds keeps hurt.
@@ -66,6 +90,8 @@ impl Hold {
             union.killed.extend(&hold.killed);
             union.paused.extend(&hold.paused);
             union.cut.extend(&hold.cut);
+            union.disk_rules.extend(hold.disk_rules.clone());
+            union.flips.extend(hold.flips.iter().cloned());
         }
         union
     }

@@ -50,12 +50,7 @@ impl Fault for Kill {
             };
             let identity = Identity { pid, start_ticks: stat.start_ticks };
             hold.killed.insert(node, identity);
-            let status = cluster.processes().kill(node)?;
-            // A node that crashed a moment before is down as well, but was not killed.
-            proof.require(status.contains("SIGKILL"), "waitid", Some(node), status);
-            let left = look(node, pid)?.filter(|stat| stat.start_ticks == identity.start_ticks);
-            let seen = left.map_or("gone".to_owned(), |stat| format!("still there, state {}", stat.state));
-            proof.require(left.is_none(), stat_source(pid), Some(node), seen);
+            kill(cluster, node, identity, &mut proof)?;
         }
         Ok(if hold.killed.is_empty() { proof.skipped() } else { proof.receipt() })
     }
@@ -81,6 +76,22 @@ impl Fault for Kill {
         }
         first_error.map_or(Ok(proof.receipt()), Err)
     }
+}
+
+/// SIGKILL, and proof that the process has ended by it.
+pub(super) fn kill(
+    cluster: &mut dyn Cluster,
+    node: NodeId,
+    process: Identity,
+    proof: &mut Proof,
+) -> Result<(), FaultError> {
+    let status = cluster.processes().kill(node)?;
+    // A node that crashed a moment before is down as well, but was not killed.
+    proof.require(status.contains("SIGKILL"), "waitid", Some(node), status);
+    let left = look(node, process.pid)?.filter(|stat| stat.start_ticks == process.start_ticks);
+    let seen = left.map_or("gone".to_owned(), |stat| format!("still there, state {}", stat.state));
+    proof.require(left.is_none(), stat_source(process.pid), Some(node), seen);
+    Ok(())
 }
 
 /// The node's process as the cluster names it and the kernel sees it, if it is alive.

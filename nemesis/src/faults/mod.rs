@@ -14,6 +14,7 @@ use crate::cluster::{Cluster, ClusterError};
 use crate::knobs::{Knob, Knobs};
 use crate::target::{Rng, Target};
 
+mod disk;
 pub mod heal;
 pub mod hold;
 mod kill;
@@ -37,6 +38,15 @@ pub const FAULTS: &[&dyn Fault] = &[
     &partition_one_way::PARTITION_ONE_WAY,
     &partition_ring::PARTITION_RING,
     &partition_bridge::PARTITION_BRIDGE,
+    &disk::POWER_LOSS,
+    &disk::TORN_WRITE,
+    &disk::DISK_CRASH,
+    &disk::DISK_EIO,
+    &disk::FSYNC_ERROR,
+    &disk::DISK_FULL,
+    &disk::SLOW_FSYNC,
+    &disk::LOST_WRITE,
+    &disk::BIT_FLIP,
 ];
 
 /// A way to hurt a cluster, and to undo it.
@@ -61,6 +71,11 @@ pub trait Fault: Sync {
     /// What it can be set to.
     fn knobs(&self) -> &'static [Knob] {
         &[]
+    }
+
+    /// Why a correct system may fail under it, if it may. It is injected only when it was asked for by name.
+    fn beyond_promise(&self) -> Option<&'static str> {
+        None
     }
 
     /// Hurts the targets and looks whether it bit.
@@ -104,6 +119,8 @@ pub enum Needs {
     Processes,
     /// The links between the nodes, which need a sandbox with a switch.
     Links,
+    /// Disks under the nodes' data that can be hurt, which need FUSE.
+    Disks,
 }
 
 impl Needs {
@@ -112,6 +129,7 @@ impl Needs {
         match self {
             Self::Processes => true,
             Self::Links => cluster.links().is_some(),
+            Self::Disks => cluster.disks().is_some(),
         }
     }
 }
@@ -121,6 +139,7 @@ impl std::fmt::Display for Needs {
         f.pad(match self {
             Self::Processes => "processes",
             Self::Links => "links",
+            Self::Disks => "disks",
         })
     }
 }
@@ -131,6 +150,17 @@ pub enum FaultError {
     /// The cluster has no links to act on.
     #[error("this cluster has no switch between its nodes; run `harness doctor`, or drop faults on links")]
     NoSwitch,
+    /// The cluster has no disks to act on.
+    #[error("the nodes' data lies on no faulty disk; run `harness doctor`, or drop faults on disks")]
+    NoDisks,
+    /// The disk could not be looked at.
+    #[error("failed to look at the disk of {node}: {source}")]
+    Disk {
+        /// Which node's.
+        node: NodeId,
+        /// Why not.
+        source: io::Error,
+    },
     /// The cluster could not do it.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
@@ -148,7 +178,11 @@ impl FaultError {
     /// Whether the harness is to blame. A node that came or went by itself just before is the cluster's doing.
     pub fn is_trouble(&self) -> bool {
         match self {
-            Self::NoSwitch | Self::Proc { .. } | Self::Cluster(ClusterError::Os { .. }) => true,
+            Self::NoSwitch
+            | Self::NoDisks
+            | Self::Disk { .. }
+            | Self::Proc { .. }
+            | Self::Cluster(ClusterError::Os { .. }) => true,
             Self::Cluster(ClusterError::Down(_) | ClusterError::Up(_)) => false,
         }
     }

@@ -120,7 +120,7 @@ fn step(directory: &Path, line: &str) -> std::io::Result<()> {
             open(path(1))?.write_all(&vec![words[3].as_bytes()[0]; length])?;
         }
         "append" => {
-            File::options().append(true).create(true).open(path(1))?.write_all(words[2].as_bytes())?
+            File::options().append(true).create(true).open(path(1))?.write_all(words[2].as_bytes())?;
         }
         "cut" => open(path(1))?.set_len(words[2].parse().expect("a length"))?,
         "sync" => File::open(path(1))?.sync_data()?,
