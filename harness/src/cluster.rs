@@ -1,4 +1,4 @@
-//! The running cluster: the OS processes of the nodes, their links, and who leads.
+//! The running cluster: the OS processes of the nodes, their links and disks, and who leads.
 //!
 //! This is where the nemesis's capabilities meet a real system. Every way out of it kills and reaps the nodes; if the
 //! harness itself is killed, the pid namespace takes them along.
@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::Ipv4Addr;
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::{Child, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -14,7 +15,9 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use checkers::history::NodeId;
-use nemesis::cluster::{ClusterError, Links, Processes};
+use nemesis::cluster::{ClusterError, Disks, Links, Processes};
+use nemesis::disk::{self, Disk, FaultyDisk};
+use nemesis::faults::{self, Needs};
 use nemesis::net::{Endpoint, LinkCounters, Network, Rule};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -32,6 +35,8 @@ use crate::system::{self, NodeSpec, Observe, System};
 const SUPERVISION_PERIOD: Duration = Duration::from_millis(50);
 /// Log lines kept of a node that died.
 const LOG_LINES: usize = 12;
+/// How often a node is looked at that was killed while it may wait for its disk.
+const REAP_PERIOD: Duration = Duration::from_millis(1);
 
 /// A handle on the cluster of one run. Clones are handles on the same cluster.
 #[derive(Clone)]
@@ -45,6 +50,8 @@ struct Shared {
     run: RunDir,
     specs: BTreeMap<NodeId, NodeSpec>,
     network: Network,
+    /// Of each node, where a fault of the plan needs them. Unmounted after the processes have ended.
+    disks: BTreeMap<NodeId, Arc<Disk>>,
     observer: Observer,
     processes: Mutex<BTreeMap<NodeId, Process>>,
     /// Deaths that were noticed by the way and not yet told.
@@ -75,6 +82,7 @@ impl Cluster {
         let system = system::find(&plan.system)?;
         let nodes = run.node_ids(plan);
         let members = nodes.iter().map(|&node| (node, network.address(node))).collect::<Vec<_>>();
+        let disks = disks(plan, run)?;
         let mut seeds = Pcg64Mcg::seed_from_u64(plan.streams.nodes);
         let specs = members
             .iter()
@@ -83,7 +91,7 @@ impl Cluster {
                     id,
                     address,
                     members: members.clone(),
-                    data_dir: run.data(id),
+                    data_dir: disks.get(&id).map_or_else(|| run.data(id), |disk| disk.data()),
                     trace: run.trace(id),
                     seed: seeds.next_u64(),
                 };
@@ -106,6 +114,7 @@ impl Cluster {
                 run: run.clone(),
                 specs,
                 network,
+                disks,
                 observer,
                 processes,
                 untold: Mutex::default(),
@@ -207,12 +216,26 @@ impl Cluster {
         for (&node, process) in self.processes().iter_mut() {
             if let Process::Up(child) = process {
                 // Failing means that it has just ended; either way it is reaped here.
-                let _ = child.kill();
-                let _ = child.wait();
+                let _ = end(child, self.shared.disks.get(&node));
                 *process = Process::Down;
                 self.shared.observer.down(node);
             }
         }
+    }
+
+    /// Copies what is on the nodes' disks into the run directory, with the disks' journals, as the disks go with this
+    /// cluster. Gives the nodes whose disks were full because memory for them had run out.
+    pub fn keep_data(&self) -> Result<Vec<NodeId>> {
+        let mut full = Vec::new();
+        for (&node, disk) in &self.shared.disks {
+            let (data, journal) = (self.shared.run.data(node), self.shared.run.disk_journal(node));
+            disk.dump_to(&data).map_err(|error| Error::io("copy a disk to", &data, &error))?;
+            std::fs::write(&journal, disk.journal()).map_err(|error| Error::io("write", &journal, &error))?;
+            if disk.refused_by_capacity() > 0 {
+                full.push(node);
+            }
+        }
+        Ok(full)
     }
 
     fn processes(&self) -> MutexGuard<'_, BTreeMap<NodeId, Process>> {
@@ -241,10 +264,9 @@ impl Cluster {
 impl Drop for Shared {
     fn drop(&mut self) {
         let processes = self.processes.get_mut().expect("nobody panics while holding the processes");
-        for process in processes.values_mut() {
+        for (node, process) in processes.iter_mut() {
             if let Process::Up(child) = process {
-                let _ = child.kill();
-                let _ = child.wait();
+                let _ = end(child, self.disks.get(node));
             }
         }
     }
@@ -283,6 +305,10 @@ impl nemesis::cluster::Cluster for Cluster {
     fn links(&mut self) -> Option<&mut dyn Links> {
         Some(self)
     }
+
+    fn disks(&mut self) -> Option<&mut dyn Disks> {
+        (!self.shared.disks.is_empty()).then_some(self as &mut dyn Disks)
+    }
 }
 
 impl Processes for Cluster {
@@ -309,8 +335,7 @@ impl Processes for Cluster {
             self.untold().push(death);
             return Err(ClusterError::Down(node));
         }
-        child.kill().map_err(os)?;
-        child.wait().map(in_words).map_err(os)
+        end(&mut child, self.shared.disks.get(&node)).map(in_words).map_err(os)
     }
 
     fn start(&mut self, node: NodeId) -> std::result::Result<Pid, ClusterError> {
@@ -353,6 +378,12 @@ impl Cluster {
     }
 }
 
+impl Disks for Cluster {
+    fn disk(&self, node: NodeId) -> Arc<dyn FaultyDisk> {
+        Arc::clone(&self.shared.disks[&node]) as Arc<dyn FaultyDisk>
+    }
+}
+
 impl Links for Cluster {
     fn set(&mut self, from: NodeId, to: NodeId, rule: Rule) {
         self.shared.network.set(Endpoint::Node(from), Endpoint::Node(to), rule);
@@ -371,6 +402,35 @@ impl Links for Cluster {
             .network
             .probe(Endpoint::Node(from), Endpoint::Node(to), wait)
             .map_err(|source| ClusterError::Os { action: "probe the links of", node: from, source })
+    }
+}
+
+/// A disk for each node, if a fault of the plan acts on disks; else the nodes keep their data in the run directory.
+fn disks(plan: &Plan, run: &RunDir) -> Result<BTreeMap<NodeId, Arc<Disk>>> {
+    let on_disks = |name: &str| faults::find(name).is_ok_and(|fault| fault.needs() == Needs::Disks);
+    if !plan.schedule.steps.iter().any(|step| on_disks(&step.fault)) {
+        return Ok(BTreeMap::new());
+    }
+    let mount = |node: NodeId| {
+        let at = run.mount_point(node);
+        std::fs::create_dir(&at).map_err(|error| Error::io("create", &at, &error))?;
+        let disk = Disk::mount(Path::new(disk::DEVICE), &at, disk::CAPACITY_BYTES)
+            .map_err(|error| Error::harness(&error).help(error.help()))?;
+        Ok((node, Arc::new(disk)))
+    };
+    run.node_ids(plan).into_iter().map(mount).collect()
+}
+
+/// SIGKILL, and wait until the process is reaped. One that waits for its disk ends only when it is answered.
+fn end(child: &mut Child, disk: Option<&Arc<Disk>>) -> std::io::Result<ExitStatus> {
+    child.kill()?;
+    let Some(disk) = disk else { return child.wait() };
+    loop {
+        disk.abandon();
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        thread::sleep(REAP_PERIOD);
     }
 }
 
