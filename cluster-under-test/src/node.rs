@@ -190,7 +190,9 @@ impl Node {
         };
         trace.push(boot(&settings, &opened.recovered, opened.torn_bytes));
 
-        let writer = Writer::start(opened.storage, move |outcome| {
+        let rules = settings.bug.map_or(&Paper as &'static dyn Rules, |bug| bug.rules);
+        let storage = if rules.syncs_writes() { opened.storage } else { opened.storage.without_syncs() };
+        let writer = Writer::start(storage, move |outcome| {
             // The loop is gone only when the node stops.
             let _ = report.send(outcome);
         })
@@ -200,7 +202,6 @@ impl Node {
         let (transport, received) =
             Transport::start(&settings.membership, peers, settings.election_timeout, &mut rng);
 
-        let rules = settings.bug.map_or(&Paper as &'static dyn Rules, |bug| bug.rules);
         let (raft, outputs) = Raft::new(settings.raft, rules, opened.recovered);
         let seen = Standing { role: raft.role(), term: raft.term(), leader: raft.leader() };
         let mut node = Self {

@@ -43,6 +43,7 @@ const CASES: &[Case<Sandbox>] = &[
     ("a_disk_that_is_full_by_its_capacity_says_so", a_disk_that_is_full_by_its_capacity_says_so),
     ("a_dump_holds_what_programs_see", a_dump_holds_what_programs_see),
     ("a_dropped_disk_leaves_no_mount", a_dropped_disk_leaves_no_mount),
+    ("nothing_is_left_of_a_harness_that_was_killed", nothing_is_left_of_a_harness_that_was_killed),
     ("a_directory_is_listed_while_files_come_and_go", a_directory_is_listed_while_files_come_and_go),
 ];
 
@@ -291,6 +292,35 @@ fn a_directory_is_listed_while_files_come_and_go(_: &Sandbox) {
     let removed =
         Command::new("rm").arg("-r").arg(mounted.disk.data()).status().expect("every system has it");
     assert!(!mounted.disk.data().exists() && removed.success());
+}
+
+/// Also where a node waits for its disk, which only the dead harness could answer.
+fn nothing_is_left_of_a_harness_that_was_killed(_: &Sandbox) {
+    for end in ["outside", "killed"] {
+        let mut child = disk_support::sandbox(end).spawn().expect("a test can start its own binary");
+        let mut output = std::io::BufReader::new(child.stdout.take().expect("it is piped"));
+        let mut line = || {
+            let mut line = String::new();
+            std::io::BufRead::read_line(&mut output, &mut line).expect("text");
+            line.trim().to_owned()
+        };
+        let at = line();
+        assert_eq!(line(), "ready");
+        if end == "outside" {
+            child.kill().expect("it is our child");
+        }
+        child.wait().expect("it is our child");
+        // The pipe ends with the last process that has it: the one that waits for its disk among them.
+        let (sender, ended) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            std::io::Read::read_to_string(&mut output, &mut String::new()).expect("text");
+            sender.send(())
+        });
+        ended.recv_timeout(Duration::from_secs(10)).expect("every process has ended");
+        let mounts = fs::read_to_string("/proc/self/mountinfo").expect("it is readable");
+        assert!(!mounts.contains(&at));
+        fs::remove_dir(&at).expect("nothing is mounted on it, and nothing is in it");
+    }
 }
 
 /// Reads a line of a program.

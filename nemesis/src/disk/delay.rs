@@ -54,17 +54,17 @@ impl Delays {
         self.changed.notify_one();
     }
 
-    /// Gives up everything that waits.
-    pub(super) fn abandon(&self) {
+    /// Ends all waits now, as if they were due or for good.
+    pub(super) fn give_up(&self, end: End) {
         let tasks = std::mem::take(&mut self.queue().tasks);
-        tasks.into_values().for_each(|task| task(End::Abandoned));
+        tasks.into_values().for_each(|task| task(end));
     }
 
     /// Gives up everything, and ends the thread.
     pub(super) fn close(&self) {
         self.queue().closed = true;
         self.changed.notify_one();
-        self.abandon();
+        self.give_up(End::Abandoned);
     }
 
     fn work(&self) {

@@ -43,7 +43,7 @@ pub use self_test::{DEVICE, Reason, self_test};
 pub trait FaultyDisk: Send + Sync {
     /// Puts a rule in force.
     fn arm(&self, rule: Rule) -> RuleId;
-    /// Takes it back, and tells how many operations of the node it has hurt.
+    /// Takes it back, lets go on what it delays, and tells how many operations of the node it has hurt.
     fn disarm(&self, id: RuleId) -> u64;
     /// Takes all rules back, and tells how many there were.
     fn disarm_all(&self) -> usize;

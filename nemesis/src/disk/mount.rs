@@ -22,7 +22,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::unistd::{getegid, geteuid};
 
 use super::FaultyDisk;
-use super::delay::Delays;
+use super::delay::{Delays, End};
 use super::journal::Counts;
 use super::power::{Losses, Mode, Unsynced};
 use super::probe::{self, Probe, Seen};
@@ -170,11 +170,21 @@ impl FaultyDisk for Disk {
     }
 
     fn disarm(&self, id: RuleId) -> u64 {
-        self.shared.lock().rules.disarm(id)
+        let (hits, still_slow) = {
+            let mut state = self.shared.lock();
+            (state.rules.disarm(id), state.rules.delay_any())
+        };
+        // What was delayed by the rule is done now, so that the disk is as quick as any from here on.
+        if !still_slow {
+            self.shared.delays.give_up(End::Due);
+        }
+        hits
     }
 
     fn disarm_all(&self) -> usize {
-        self.shared.lock().rules.clear()
+        let armed = self.shared.lock().rules.clear();
+        self.shared.delays.give_up(End::Due);
+        armed
     }
 
     fn hits(&self, id: RuleId) -> u64 {
@@ -241,7 +251,7 @@ impl FaultyDisk for Disk {
 
     fn thaw(&self) {
         self.shared.lock().frozen_at = None;
-        self.shared.abandon();
+        self.shared.refuse_held();
     }
 
     fn abandon(&self) {

@@ -183,6 +183,11 @@ impl Rules {
         }
     }
 
+    /// Whether a rule delays anything.
+    pub(super) fn delay_any(&self) -> bool {
+        self.armed.iter().any(|armed| matches!(armed.rule.action, Action::Delay(_)))
+    }
+
     /// Disarms all; gives how many there were.
     pub(super) fn clear(&mut self) -> usize {
         std::mem::take(&mut self.armed).len()

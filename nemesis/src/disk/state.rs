@@ -4,7 +4,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use nix::errno::Errno;
 
-use super::delay::Delays;
+use super::delay::{Delays, End};
 use super::journal::{Fate, Journal};
 use super::rules::{Action, Operation, Rules};
 use super::tree::Tree;
@@ -55,11 +55,16 @@ impl Shared {
         self.state.lock().expect(UNPOISONED)
     }
 
-    /// Answers everything that waits with EIO. What comes later is not touched.
-    pub(super) fn abandon(&self) {
+    /// Answers with EIO what is held by a freeze now.
+    pub(super) fn refuse_held(&self) {
         let held = std::mem::take(&mut self.lock().held);
         held.into_iter().for_each(|refuse| refuse(Errno::EIO));
-        self.delays.abandon();
+    }
+
+    /// Answers everything that waits with EIO. What comes later is not touched.
+    pub(super) fn abandon(&self) {
+        self.refuse_held();
+        self.delays.give_up(End::Abandoned);
     }
 
     /// Asks the rules about an operation, and takes down those that they let fail or hold.

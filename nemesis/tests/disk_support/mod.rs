@@ -1,4 +1,5 @@
 //! A directory to mount on, and a program that uses files as it is told.
+#![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -7,10 +8,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use nemesis::disk::{CAPACITY_BYTES, DEVICE, Disk};
+use nemesis::disk::{Action, CAPACITY_BYTES, DEVICE, Disk, FaultyDisk, Operation, Pattern, Rule};
+use nemesis::net::{Request, enter};
 
 /// Names the role in which a test starts its own binary again.
 const ROLE: &str = "DISK_TEST_ROLE";
+
+/// The exit status of a program that stopped because its disk failed it.
+const STOPPED: i32 = 74;
 
 /// A directory that goes with the test.
 pub(crate) struct Directory(pub(crate) PathBuf);
@@ -60,17 +65,14 @@ impl Mounted {
 
     /// Lets a program do something with the files in the data directory, and gives what it says.
     pub(crate) fn run(&self, script: &str) -> String {
-        let output = self.command(script).output().expect("a test can start its own binary");
+        let output = program(&self.disk.data(), script).output().expect("a test can start its own binary");
         assert!(output.status.success(), "{script}: {output:?}");
         String::from_utf8(output.stdout).expect("the program writes text").trim().to_owned()
     }
 
     pub(crate) fn spawn(&self, script: &str) -> Child {
-        self.command(script).stdout(Stdio::piped()).spawn().expect("a test can start its own binary")
-    }
-
-    pub(crate) fn command(&self, script: &str) -> Command {
-        program(&self.disk.data(), script)
+        let mut command = program(&self.disk.data(), script);
+        command.stdout(Stdio::piped()).spawn().expect("a test can start its own binary")
     }
 }
 
@@ -89,6 +91,9 @@ pub(crate) fn role() -> Option<String> {
 
 /// Does what a script says, one thing after the other: `write log 0 hello; sync log; cat log`.
 pub(crate) fn play() -> i32 {
+    if role().as_deref() == Some(SANDBOX) {
+        return wait_in_a_sandbox();
+    }
     let mut arguments = std::env::args().skip(1);
     let (script, directory) = (arguments.next().expect("a script"), arguments.next().expect("a directory"));
     for line in script.split(';').map(str::trim).filter(|line| !line.is_empty()) {
@@ -97,6 +102,46 @@ pub(crate) fn play() -> i32 {
         }
         std::io::stdout().flush().expect("the test reads");
     }
+    0
+}
+
+const SANDBOX: &str = "sandbox";
+
+/// This binary again, in a sandbox of its own, where a program waits for a sync that takes a minute. It says `ready`,
+/// and then waits as well, or kills itself if it is told so.
+pub(crate) fn sandbox(end: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().expect("a test knows its binary"));
+    command.env(ROLE, SANDBOX).arg(end).stdin(Stdio::null()).stdout(Stdio::piped());
+    command
+}
+
+fn wait_in_a_sandbox() -> i32 {
+    let request = Request { tun: crate::net_support::tun(), host_listeners: Vec::new() };
+    let _sandbox = enter(&request).unwrap_or_else(|error| panic!("{error}; {}", error.help()));
+    let mounted = Mounted::new();
+    println!("{}", mounted.at.0.display());
+    let delay = Action::Delay(std::time::Duration::from_secs(60));
+    let (operations, path) = (vec![Operation::Fsync], Pattern::new("*"));
+    let id = mounted.disk.arm(Rule {
+        operations,
+        path,
+        skip: 0,
+        times: None,
+        percent: 100,
+        action: delay,
+        seed: 1,
+    });
+    // It holds the pipe to the test open for as long as it lives.
+    let mut child = program(&mounted.disk.data(), "write log 0 x; sync log").spawn().expect("its own binary");
+    while mounted.disk.hits(id) == 0 {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    println!("ready");
+    if std::env::args().nth(1).as_deref() == Some("killed") {
+        nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL).expect("it is its own process");
+    }
+    // It has its answer in a minute, but the test ends this before.
+    child.wait().expect("it is our child");
     0
 }
 
@@ -146,11 +191,28 @@ fn step(directory: &Path, line: &str) -> std::io::Result<()> {
             // Held to the end of the program.
             std::mem::forget(lock.map_err(|(_, errno)| errno)?);
         }
+        // Appends and syncs for ever, as a database does; `unsynced` never syncs. It stops at the first error.
+        "serve" => serve(&path(1), words.get(2) != Some(&"unsynced")),
         "say" => println!("{}", words[1]),
         "sleep" => std::thread::sleep(std::time::Duration::from_secs(60)),
         other => panic!("there is no `{other}`"),
     }
     Ok(())
+}
+
+fn serve(path: &Path, syncs: bool) {
+    let serve = || -> std::io::Result<()> {
+        let mut file = File::options().append(true).create(true).open(path)?;
+        loop {
+            file.write_all(b"0123456789abcdef")?;
+            if syncs {
+                file.sync_data()?;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+    };
+    let _stopped = serve();
+    std::process::exit(STOPPED);
 }
 
 /// Writes through a shared mapping, and makes it durable.

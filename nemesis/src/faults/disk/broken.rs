@@ -33,7 +33,7 @@ pub(in crate::faults) struct LostWrite;
 
 const SYNCS: Knob = Knob {
     name: "syncs",
-    about: "how many syncs lie before the power goes",
+    about: "how many syncs lie at least before the power goes",
     range: Range::Number { min: 1, max: 1_000_000, usual: &[1, 10, 100] },
 };
 
@@ -78,7 +78,8 @@ impl Fault for LostWrite {
                 operations: vec![Operation::Fsync],
                 path: path.clone(),
                 skip: 0,
-                times: Some(syncs),
+                // All until the power goes: a true sync would save what the ones before it did not.
+                times: None,
                 percent: 100,
                 action: Action::Lie,
                 seed: 0,
