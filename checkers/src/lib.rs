@@ -5,6 +5,7 @@
 //! of the evidence are specified in `HISTORY.md`.
 
 mod availability;
+mod blame;
 mod consistency;
 pub mod counterexample;
 mod coverage;
@@ -23,6 +24,7 @@ mod summary;
 pub mod trace;
 
 pub use availability::Availability;
+pub use blame::blame;
 pub use consistency::{Append, Sequential, Staleness};
 pub use counterexample::Counterexample;
 pub use coverage::Coverage;

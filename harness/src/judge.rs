@@ -24,6 +24,8 @@ pub struct Judgement {
     pub findings: Vec<Finding>,
     /// What the run exercised.
     pub summary: Summary,
+    /// The fault that came before the first violation, in words.
+    pub fault: Option<String>,
     /// What was odd about the files, and did not keep them from being judged.
     pub warnings: Vec<Warning>,
     /// The counterexample as an SVG timeline, if there is one to be drawn.
@@ -93,7 +95,8 @@ pub fn export_edn(from: &Path, to: &Path) -> Result<()> {
 fn judge(checkers: &[&dyn Checker], evidence: &Evidence, warnings: Vec<Warning>) -> Judgement {
     let findings = checkers::check(checkers, evidence, Budget::default());
     let (verdict, picture) = (checkers::verdict(&findings), picture::draw_first(evidence, &findings));
-    Judgement { verdict, summary: Summary::of(evidence), findings, warnings, picture }
+    let fault = checkers::blame(evidence, &findings);
+    Judgement { verdict, summary: Summary::of(evidence), findings, fault, warnings, picture }
 }
 
 fn read_history(path: &Path, name: &str) -> Result<(History, Vec<Warning>)> {

@@ -10,7 +10,7 @@ use crate::rules::Rules;
 pub(super) const BUG: Bug = Bug {
     name: "no-fsync",
     about: "the log is written and never synced, so a power loss takes acknowledged entries",
-    breaks: &["durable-commit", "durable-votes", "linearizable", "leader-completeness"],
+    breaks: &["monotone", "durable-votes", "durable-commit", "linearizable"],
     exposed_by: &["power-loss"],
     rules: &NoFsync,
 };
