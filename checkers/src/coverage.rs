@@ -5,7 +5,8 @@
 
 use crate::evidence::Evidence;
 use crate::finding::{Anomaly, Budget, Checker, Finding, Verdict, count, seconds};
-use crate::history::{Event, FaultPhase, Outcome, Phase};
+use crate::history::{Event, FaultPhase, History, Outcome, Phase};
+use crate::situations;
 use crate::summary::{FaultCounts, OperationCounts, Summary};
 
 /// Enough happened for the other verdicts to mean something.
@@ -17,7 +18,7 @@ impl Checker for Coverage {
     }
 
     fn about(&self) -> &'static str {
-        "operations of each kind succeeded, each fault was installed, and the run reached its end"
+        "operations of each kind succeeded, each fault was installed, each situation aimed at was reached, and the run ended"
     }
 
     fn check(&self, evidence: &Evidence, _budget: Budget) -> Finding {
@@ -54,7 +55,11 @@ impl Checker for Coverage {
                 ));
             }
         }
+        lacks.extend(missed_aims(evidence));
         lacks.extend(history.events().iter().filter_map(unproven_heal));
+        if history.phase_start(Phase::End).is_some() {
+            lacks.extend(never_healed(history));
+        }
         if expected.complete && history.phase_start(Phase::End).is_none() {
             lacks.push("the run was cut short".to_owned());
         }
@@ -70,6 +75,24 @@ impl Checker for Coverage {
     }
 }
 
+/// A run may be right for a hundred reasons; one that aimed at a situation and never came there shows nothing about it.
+fn missed_aims(evidence: &Evidence) -> Vec<String> {
+    let aims = &evidence.expectations.situations;
+    if aims.is_empty() {
+        return Vec::new();
+    }
+    let observed = situations::observe(evidence);
+    let missed = |aim: &String| match observed.iter().find(|known| known.name == *aim) {
+        Some(known) => known.missing().map(|missing| format!("missed its aim {aim}: {missing}")),
+        None => Some(format!("it aimed at {aim}, a situation that is not known here")),
+    };
+    let mut lacks: Vec<String> = aims.iter().filter_map(missed).collect();
+    if !lacks.is_empty() && evidence.traces.is_empty() {
+        lacks.push("no node left a trace, in which situations show".to_owned());
+    }
+    lacks
+}
+
 /// A fault that was not seen to end may have lasted, and one that leaked shows only then: at its heal, what got across
 /// while it was in force is counted.
 fn unproven_heal(event: &Event) -> Option<String> {
@@ -79,6 +102,30 @@ fn unproven_heal(event: &Event) -> Option<String> {
     }
     let seen = receipt.evidence.last().map_or("without evidence", |evidence| evidence.seen.as_str());
     Some(format!("the heal of {fault} at {} is in doubt: {seen}", seconds(*time)))
+}
+
+/// A fault without a heal was in force to the end, so recovery and the last reads were those of a cluster that was hurt.
+/// Each injection has a heal of its own, also where another fault keeps the same nodes hurt.
+fn never_healed(history: &History) -> impl Iterator<Item = String> {
+    let mut open = Vec::new();
+    for event in history.events() {
+        let Event::Fault { time, fault, phase, nodes, receipt } = event else { continue };
+        match phase {
+            FaultPhase::Inject if receipt.outcome == Outcome::Skipped => (),
+            FaultPhase::Inject => open.push((fault, nodes, *time)),
+            FaultPhase::Heal => {
+                // Of two alike, the one that was injected first ends the sooner.
+                let healed = open.iter().position(|(other, hurt, _)| *other == fault && *hurt == nodes);
+                if let Some(healed) = healed {
+                    open.remove(healed);
+                }
+            }
+        }
+    }
+    open.into_iter().map(|(fault, nodes, time)| {
+        let nodes = nodes.iter().map(ToString::to_string).collect::<Vec<_>>();
+        format!("{fault} of {} at {} was never healed", nodes.join("+"), seconds(time))
+    })
 }
 
 /// What happened, in the words of a report.

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::bounds::Bound;
 use crate::history::{History, NodeId, OpKind};
 use crate::trace::Trace;
 
@@ -28,6 +29,9 @@ pub struct Expectations {
     pub ok_operations_min: u64,
     /// The faults that must have been installed.
     pub faults: Vec<ExpectedFault>,
+    /// The situations that the run aims at; it shows nothing about one that it misses.
+    #[serde(default)]
+    pub situations: Vec<String>,
     /// The time after the heal within which each node must complete an operation.
     pub recovery_limit_ms: u64,
     /// Whether the history must reach the end of the run.
@@ -39,6 +43,9 @@ pub struct Expectations {
     /// without it such times are told and not judged.
     #[serde(default)]
     pub unavailable_max_ms: Option<u64>,
+    /// What the run's scenario allows and demands.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bounds: Vec<Bound>,
 }
 
 /// What a system promises its clients. It decides which checker judges the operations.

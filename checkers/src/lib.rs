@@ -4,8 +4,10 @@
 //! evidence and the same [`Budget`] give the same finding, on the day of the run and years later. The formats
 //! of the evidence are specified in `HISTORY.md`.
 
+pub mod account;
 mod availability;
 mod blame;
+mod bounds;
 mod consistency;
 pub mod counterexample;
 mod coverage;
@@ -17,14 +19,18 @@ pub mod history;
 mod json;
 pub mod linearizable;
 mod liveness;
+pub mod measures;
 pub mod model;
 pub mod picture;
 pub mod raft;
+mod reign;
+pub mod situations;
 mod summary;
 pub mod trace;
 
 pub use availability::Availability;
 pub use blame::blame;
+pub use bounds::{Bound, Bounds};
 pub use consistency::{Append, Sequential, Staleness};
 pub use counterexample::Counterexample;
 pub use coverage::Coverage;
@@ -35,6 +41,7 @@ pub use history::History;
 pub use json::{Malformed, Warning};
 pub use linearizable::Linearizable;
 pub use liveness::Recovery;
+pub use situations::SITUATIONS;
 pub use summary::{FaultCounts, OperationCounts, Summary};
 pub use trace::Trace;
 
@@ -52,9 +59,11 @@ pub const CHECKERS: &[&dyn Checker] = &[
     &raft::DurableVotes,
     &raft::DurableCommit,
     &raft::Monotone,
+    &raft::Membership,
     &raft::SnapshotMatchesLog,
     &Recovery,
     &Availability,
+    &Bounds,
     &Crashes,
     &Coverage,
 ];

@@ -15,10 +15,11 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use checkers::history::NodeId;
-use nemesis::cluster::{ClusterError, Disks, Links, Processes};
+use nemesis::cluster::{ClusterError, Disks, Failpoints, Links, Membership, Processes};
 use nemesis::disk::{self, Disk, FaultyDisk};
 use nemesis::faults::{self, Needs};
-use nemesis::net::{Endpoint, LinkCounters, Network, Rule};
+use nemesis::net::{Burst, Link, LinkCounters, Network, Rule, Sighting};
+use nemesis::signals::Signals;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rand::{Rng, SeedableRng};
@@ -30,6 +31,11 @@ use crate::plan::Plan;
 use crate::recorder::Recorder;
 use crate::run_dir::RunDir;
 use crate::system::{self, NodeSpec, Observe, System};
+
+mod failpoints;
+mod members;
+
+use failpoints::Armed;
 
 /// How often the supervisor looks for nodes that ended by themselves.
 const SUPERVISION_PERIOD: Duration = Duration::from_millis(50);
@@ -56,6 +62,7 @@ struct Shared {
     processes: Mutex<BTreeMap<NodeId, Process>>,
     /// Deaths that were noticed by the way and not yet told.
     untold: Mutex<Vec<Death>>,
+    armed: Armed,
 }
 
 enum Process {
@@ -118,6 +125,7 @@ impl Cluster {
                 observer,
                 processes,
                 untold: Mutex::default(),
+                armed: Armed::default(),
             }),
         })
     }
@@ -165,16 +173,30 @@ impl Cluster {
 
     /// Nodes that ended by themselves since the last call.
     pub fn deaths(&self) -> Vec<Death> {
-        let mut deaths = std::mem::take(&mut *self.untold());
+        self.reap();
+        std::mem::take(&mut *self.untold())
+    }
+
+    /// Notices nodes that ended by themselves.
+    fn reap(&self) {
         for (&node, process) in self.processes().iter_mut() {
             let Process::Up(child) = process else { continue };
             if let Ok(Some(status)) = child.try_wait() {
                 *process = Process::Down;
                 self.shared.observer.down(node);
-                deaths.push(self.death(node, status));
+                self.ended_by_itself(node, status);
             }
         }
-        deaths
+    }
+
+    /// A node ended that nobody had killed: a fault that armed a failpoint will ask, of anything else the run is told.
+    fn ended_by_itself(&self, node: NodeId, status: ExitStatus) {
+        let at_point = self.shared.system.points().map(|points| points.exit_status);
+        if !self.shared.armed.explains(node, status, at_point) {
+            let death =
+                Death { node, status: in_words(status), crash: is_crash(status), log: self.log_tail(node) };
+            self.untold().push(death);
+        }
     }
 
     /// Records nodes that end by themselves, until the guard is dropped.
@@ -246,10 +268,6 @@ impl Cluster {
         self.shared.untold.lock().expect("nobody panics while holding the deaths")
     }
 
-    fn death(&self, node: NodeId, status: ExitStatus) -> Death {
-        Death { node, status: in_words(status), crash: is_crash(status), log: self.log_tail(node) }
-    }
-
     fn spawn(&self, node: NodeId) -> std::io::Result<Child> {
         let spec = &self.shared.specs[&node];
         let dir = self.shared.run.node(node);
@@ -309,6 +327,18 @@ impl nemesis::cluster::Cluster for Cluster {
     fn disks(&mut self) -> Option<&mut dyn Disks> {
         (!self.shared.disks.is_empty()).then_some(self as &mut dyn Disks)
     }
+
+    fn failpoints(&mut self) -> Option<&mut dyn Failpoints> {
+        self.shared.system.points().is_some().then_some(self as &mut dyn Failpoints)
+    }
+
+    fn membership(&mut self) -> Option<&mut dyn Membership> {
+        self.shared.system.members().is_some().then_some(self as &mut dyn Membership)
+    }
+
+    fn signals(&self) -> Signals {
+        Signals { leader: nemesis::cluster::Cluster::leader(self), ..self.shared.observer.signals() }
+    }
 }
 
 impl Processes for Cluster {
@@ -331,8 +361,7 @@ impl Processes for Cluster {
         let os = |source| ClusterError::Os { action: "kill", node, source };
         // A node that crashed since the last look was not killed, and its crash must not pass as our doing.
         if let Some(status) = child.try_wait().map_err(os)? {
-            let death = self.death(node, status);
-            self.untold().push(death);
+            self.ended_by_itself(node, status);
             return Err(ClusterError::Down(node));
         }
         end(&mut child, self.shared.disks.get(&node)).map(in_words).map_err(os)
@@ -347,7 +376,7 @@ impl Processes for Cluster {
             // It died since the last look: it is down, and needs its start.
             *process = Process::Down;
             self.shared.observer.down(node);
-            self.untold().push(self.death(node, status));
+            self.ended_by_itself(node, status);
         }
         let child = self.spawn(node).map_err(|source| ClusterError::Os { action: "start", node, source })?;
         let pid = pid_of(&child);
@@ -361,6 +390,20 @@ impl Processes for Cluster {
 
     fn resume(&mut self, node: NodeId) -> std::result::Result<(), ClusterError> {
         self.signal(node, Signal::SIGCONT, "resume")
+    }
+
+    fn wipe(&mut self, node: NodeId) -> std::result::Result<(), ClusterError> {
+        // Held, so that nobody starts the node meanwhile.
+        let processes = Cluster::processes(self);
+        if matches!(processes.get(&node), Some(Process::Up(_))) {
+            return Err(ClusterError::Up(node));
+        }
+        if let Some(disk) = self.shared.disks.get(&node) {
+            disk.wipe();
+            return Ok(());
+        }
+        let data = &self.shared.specs[&node].data_dir;
+        std::fs::remove_dir_all(data).map_err(|source| ClusterError::Os { action: "wipe", node, source })
     }
 }
 
@@ -385,23 +428,26 @@ impl Disks for Cluster {
 }
 
 impl Links for Cluster {
-    fn set(&mut self, from: NodeId, to: NodeId, rule: Rule) {
-        self.shared.network.set(Endpoint::Node(from), Endpoint::Node(to), rule);
+    fn set(&mut self, link: Link, rule: Rule) {
+        self.shared.network.set(link.from, link.to, rule);
     }
 
-    fn rule(&self, from: NodeId, to: NodeId) -> Rule {
-        self.shared.network.rule(Endpoint::Node(from), Endpoint::Node(to))
+    fn rule(&self, link: Link) -> Rule {
+        self.shared.network.rule(link.from, link.to)
     }
 
-    fn counters(&self, from: NodeId, to: NodeId) -> LinkCounters {
-        self.shared.network.counters(Endpoint::Node(from), Endpoint::Node(to))
+    fn counters(&self, link: Link) -> LinkCounters {
+        self.shared.network.counters(link.from, link.to)
     }
 
-    fn probe(&self, from: NodeId, to: NodeId, wait: Duration) -> std::result::Result<bool, ClusterError> {
-        self.shared
-            .network
-            .probe(Endpoint::Node(from), Endpoint::Node(to), wait)
-            .map_err(|source| ClusterError::Os { action: "probe the links of", node: from, source })
+    fn probe(&self, link: Link, wait: Duration) -> std::result::Result<bool, ClusterError> {
+        let arrived = self.shared.network.probe(link.from, link.to, wait);
+        arrived.map_err(|source| ClusterError::Link { link, source })
+    }
+
+    fn burst(&self, links: &[Link], burst: &Burst) -> std::result::Result<Vec<Sighting>, ClusterError> {
+        let Some(&link) = links.first() else { return Ok(Vec::new()) };
+        self.shared.network.burst(links, burst).map_err(|source| ClusterError::Link { link, source })
     }
 }
 

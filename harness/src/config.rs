@@ -4,6 +4,7 @@ use nemesis::faults::selection::Choice;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::scenario::Scenario;
 
 /// How the nodes of the cluster are set. Systems take what they have and refuse what they lack.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,8 +20,29 @@ pub struct Settings {
     pub election_ms: u64,
     /// Applied entries between two snapshots.
     pub snapshot_entries: u64,
+    /// How leaders serve reads.
+    #[serde(default)]
+    pub reads: Reads,
+    /// The share of the election timeout for which a lease lasts; means nothing without leases.
+    #[serde(default = "usual_lease_margin")]
+    pub lease_margin_percent: u32,
     /// The planted bug, if any.
     pub bug: Option<String>,
+}
+
+/// How a leader knows that no other one has been elected meanwhile.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reads {
+    /// It asks a majority for each read (Raft thesis, §6.4).
+    #[default]
+    ReadIndex,
+    /// It trusts that none comes up for most of an election timeout, by its own clock (§6.4.1).
+    Lease,
+}
+
+fn usual_lease_margin() -> u32 {
+    90
 }
 
 impl Default for Settings {
@@ -31,6 +53,8 @@ impl Default for Settings {
             heartbeat_ms: 100,
             election_ms: 1000,
             snapshot_entries: 1000,
+            reads: Reads::default(),
+            lease_margin_percent: usual_lease_margin(),
             bug: None,
         }
     }
@@ -54,6 +78,13 @@ impl Settings {
             ))
             .help("an election timeout of ten heartbeats is usual; it must be at least three"));
         }
+        if self.reads == Reads::Lease && !self.check_quorum {
+            return Err(Error::usage("--reads lease needs --check-quorum on")
+                .help("a lease rests on nodes that do not vote while they hear a leader"));
+        }
+        if !(1..=100).contains(&self.lease_margin_percent) {
+            return Err(Error::usage("--lease-margin must be 1 to 100 percent"));
+        }
         if self.snapshot_entries == 0 {
             return Err(Error::usage("--snapshot-entries must be at least 1"));
         }
@@ -72,6 +103,14 @@ pub struct RunConfig {
     pub workload: String,
     /// Which faults, each with what was asked for of it.
     pub faults: Vec<Choice>,
+    /// How much of what was asked for every run holds.
+    pub variety: Variety,
+    /// How many faults may be in force at once.
+    pub overlap: usize,
+    /// Whether faults that overlap may hurt more nodes than a quorum can do without.
+    pub beyond_quorum: bool,
+    /// The situations that the run aims at.
+    pub aims: Vec<String>,
     /// How long clients and nemesis work.
     pub time_limit_ms: u64,
     /// Operations a second, all processes together.
@@ -84,10 +123,25 @@ pub struct RunConfig {
     pub recovery_limit_ms: u64,
     /// The longest time for which a node may leave a kind of operation unserved while a majority is up and connected.
     pub unavailable_max_ms: Option<u64>,
+    /// The scenario whose faults are injected, in place of random ones.
+    pub scenario: Option<Scenario>,
     /// How the nodes are set.
     pub settings: Settings,
 }
 
+/// How much of what was asked for every run holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Variety {
+    /// Every fault, at least once.
+    Every,
+    /// Some of the faults, by the seed.
+    Mix,
+    /// Some of the faults, and other settings of cluster and clients than were asked for, by the seed.
+    Swarm,
+}
+
+/// More faults at once than this nobody can tell apart.
+const OVERLAP_MAX: u64 = 10;
 /// More nodes than this do not fit the addresses of the sandbox, nor the machine.
 const NODES_MAX: u16 = 99;
 /// More processes than this do not fit the ports of the harness's address.
@@ -107,12 +161,17 @@ impl RunConfig {
             nodes,
             workload: "register".to_owned(),
             faults: Vec::new(),
+            variety: Variety::Every,
+            overlap: 1,
+            beyond_quorum: false,
+            aims: Vec::new(),
             time_limit_ms: 1,
             rate: 1,
             concurrency: 1,
             operation_timeout_ms: 2000,
             recovery_limit_ms: 1,
             unavailable_max_ms: None,
+            scenario: None,
             settings,
         }
     }
@@ -129,6 +188,7 @@ impl RunConfig {
             }
             Err(Error::usage(format!("{option} must be 1 to {max}")))
         };
+        within("--overlap", self.overlap as u64, OVERLAP_MAX)?;
         within("--concurrency", self.concurrency.into(), PROCESSES_MAX.into())?;
         within("--rate", self.rate.into(), RATE_MAX.into())?;
         within("--operation-timeout-ms", self.operation_timeout_ms, TIMEOUT_MAX_MS)?;
@@ -147,12 +207,17 @@ mod tests {
             nodes: 5,
             workload: "register".to_owned(),
             faults: Vec::new(),
+            variety: Variety::Every,
+            overlap: 2,
+            beyond_quorum: false,
+            aims: Vec::new(),
             time_limit_ms: 30_000,
             rate: 300,
             concurrency: 10,
             operation_timeout_ms: 2000,
             recovery_limit_ms: 20_000,
             unavailable_max_ms: None,
+            scenario: None,
             settings: Settings::default(),
         }
     }
@@ -171,5 +236,7 @@ mod tests {
         assert!(refused(timeout).starts_with("--operation-timeout-ms"));
         let settings = Settings { heartbeat_ms: max, ..Settings::default() };
         assert!(refused(RunConfig { settings, ..usual() }).starts_with("--heartbeat-ms"));
+        let settings = Settings { reads: Reads::Lease, check_quorum: false, ..Settings::default() };
+        assert!(refused(RunConfig { settings, ..usual() }).starts_with("--reads lease"));
     }
 }

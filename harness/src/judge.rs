@@ -8,6 +8,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use checkers::history::NodeId;
+use checkers::situations::{self, Observed};
 use checkers::{
     Budget, CHECKERS, Checker, Evidence, Expectations, Finding, History, Malformed, Summary, Trace, Verdict,
     Warning, picture,
@@ -26,6 +27,8 @@ pub struct Judgement {
     pub summary: Summary,
     /// The fault that came before the first violation, in words.
     pub fault: Option<String>,
+    /// What it passed through; nothing is told of a history that stands alone.
+    pub situations: Vec<Observed>,
     /// What was odd about the files, and did not keep them from being judged.
     pub warnings: Vec<Warning>,
     /// The counterexample as an SVG timeline, if there is one to be drawn.
@@ -38,6 +41,21 @@ pub struct Judgement {
 ///
 /// A damaged plan, history or trace is bad usage that names file, line and field. Nothing is overwritten then.
 pub fn judge_run(run: &RunDir) -> Result<Judgement> {
+    let (evidence, warnings) = read_evidence(run)?;
+    let situations = situations::observe(&evidence);
+    let judgement = Judgement { situations, ..judge(CHECKERS, &evidence, warnings) };
+    let findings = checkers::finding::to_json(&judgement.findings, &evidence);
+    replace(&run.findings(), Some(&findings))?;
+    replace(&run.picture(), judgement.picture.as_deref())?;
+    Ok(judgement)
+}
+
+/// Everything that a run left for the checkers, and what was odd about the files.
+///
+/// # Errors
+///
+/// As for [`judge_run`].
+pub fn read_evidence(run: &RunDir) -> Result<(Evidence, Vec<Warning>)> {
     let plan = run.read_plan()?;
     let (history, mut warnings) = read_history(&run.history(), "history.jsonl")?;
     let mut traces = Vec::new();
@@ -47,12 +65,7 @@ pub fn judge_run(run: &RunDir) -> Result<Judgement> {
             warnings.extend(odd);
         }
     }
-    let evidence = Evidence { history, traces, expectations: plan.expectations };
-    let judgement = judge(CHECKERS, &evidence, warnings);
-    let findings = checkers::finding::to_json(&judgement.findings, &evidence);
-    replace(&run.findings(), Some(&findings))?;
-    replace(&run.picture(), judgement.picture.as_deref())?;
-    Ok(judgement)
+    Ok((Evidence { history, traces, expectations: plan.expectations }, warnings))
 }
 
 /// Beside and renamed: whoever reads the file sees the old or the new one, never half of it. Without a text there is no
@@ -96,7 +109,8 @@ fn judge(checkers: &[&dyn Checker], evidence: &Evidence, warnings: Vec<Warning>)
     let findings = checkers::check(checkers, evidence, Budget::default());
     let (verdict, picture) = (checkers::verdict(&findings), picture::draw_first(evidence, &findings));
     let fault = checkers::blame(evidence, &findings);
-    Judgement { verdict, summary: Summary::of(evidence), findings, fault, warnings, picture }
+    let (summary, situations) = (Summary::of(evidence), Vec::new());
+    Judgement { verdict, findings, summary, fault, situations, warnings, picture }
 }
 
 fn read_history(path: &Path, name: &str) -> Result<(History, Vec<Warning>)> {
@@ -130,4 +144,18 @@ fn read(path: &Path) -> Result<String> {
 fn damaged(path: &Path, malformed: &Malformed) -> Error {
     Error::usage(malformed.to_string())
         .help(format!("{} was left as it is; repair the line or remove what follows it", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use checkers::situations::harm_of;
+
+    /// Whoever adds a fault says what it does to nodes and links, or situations are missed in silence.
+    #[test]
+    fn situations_know_every_fault() {
+        for fault in nemesis::faults::FAULTS {
+            let name = fault.name();
+            assert!(harm_of(name).is_some(), "checkers::situations::harm_of does not know {name}");
+        }
+    }
 }

@@ -1,5 +1,6 @@
-//! A cluster as the nemesis sees it: processes, links and disks, and who leads. It never learns which system runs.
+//! A cluster as the nemesis sees it: processes, links, disks, members, and who leads. It never learns which system runs.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,6 +8,8 @@ use checkers::history::NodeId;
 use nix::unistd::Pid;
 
 use crate::disk::FaultyDisk;
+use crate::net::{Burst, Link, LinkCounters, Rule, Sighting};
+use crate::signals::Signals;
 
 /// Starts, stops and looks at the OS processes of the nodes.
 ///
@@ -23,19 +26,64 @@ pub trait Processes {
     fn pause(&mut self, node: NodeId) -> Result<(), ClusterError>;
     /// SIGCONT.
     fn resume(&mut self, node: NodeId) -> Result<(), ClusterError>;
+    /// Deletes what a node that is down has on its disk.
+    fn wipe(&mut self, node: NodeId) -> Result<(), ClusterError> {
+        let reason = "where its data lies is not known".to_owned();
+        Err(ClusterError::Refused { action: "wipe", node, reason })
+    }
 }
 
-/// Changes and measures the links between nodes, by direction.
+/// Lets nodes die at points of their own code, for systems that have such points.
+pub trait Failpoints {
+    /// Points that a working node reaches again and again.
+    fn points(&self) -> &'static [&'static str];
+    /// Lets the node die when it reaches the point for the `nth` time from now.
+    fn arm(&mut self, node: NodeId, point: &str, nth: u64) -> Result<(), ClusterError>;
+    /// Takes back whatever is armed in the node.
+    fn disarm(&mut self, node: NodeId) -> Result<(), ClusterError>;
+    /// How the node ended at an armed point, in words as `waitid` reported it; `None` while it has not.
+    fn ended(&mut self, node: NodeId) -> Option<String>;
+}
+
+/// Changes who belongs to the cluster and who leads it, by asking the system as an operator would.
+///
+/// Each call asks once; whoever calls looks at the members to learn what came of it.
+pub trait Membership {
+    /// The members as `asked` knows them, and whether each has a vote.
+    fn members(&mut self, asked: NodeId) -> Result<BTreeMap<NodeId, Voice>, ClusterError>;
+    /// Makes the node a member without a vote.
+    fn add(&mut self, node: NodeId) -> Result<(), ClusterError>;
+    /// Gives a member a vote.
+    fn promote(&mut self, node: NodeId) -> Result<(), ClusterError>;
+    /// Ends the node's membership. Its process goes on.
+    fn remove(&mut self, node: NodeId) -> Result<(), ClusterError>;
+    /// Asks the leader to hand over to this node.
+    fn transfer(&mut self, to: NodeId) -> Result<(), ClusterError>;
+}
+
+/// Whether a member has a vote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Voice {
+    /// It counts for elections and commits.
+    Voter,
+    /// It only receives the log.
+    Learner,
+}
+
+/// Changes and measures the links, by direction: between nodes, and between nodes and the harness with its clients.
 pub trait Links {
-    /// Replace the rule of the link `from` → `to`.
-    fn set(&mut self, from: NodeId, to: NodeId, rule: crate::net::Rule);
+    /// Replace the rule of the link.
+    fn set(&mut self, link: Link, rule: Rule);
     /// The rule in force.
-    fn rule(&self, from: NodeId, to: NodeId) -> crate::net::Rule;
+    fn rule(&self, link: Link) -> Rule;
     /// What the switch has counted on that link since boot.
-    fn counters(&self, from: NodeId, to: NodeId) -> crate::net::LinkCounters;
-    /// Sends a small datagram from inside `from`'s network to `to`'s and waits for it to arrive.
+    fn counters(&self, link: Link) -> LinkCounters;
+    /// Sends a small datagram from inside the network of one end to that of the other and waits for it to arrive.
     /// `Ok(false)` if it did not arrive within `wait`. Does not involve the nodes' processes.
-    fn probe(&self, from: NodeId, to: NodeId, wait: Duration) -> Result<bool, ClusterError>;
+    fn probe(&self, link: Link, wait: Duration) -> Result<bool, ClusterError>;
+    /// Sends numbered datagrams along all of these links at once, likewise, and tells what became of them: a sighting
+    /// for each link, in order.
+    fn burst(&self, links: &[Link], burst: &Burst) -> Result<Vec<Sighting>, ClusterError>;
 }
 
 /// The nodes' data directories, where they lie on disks that can be hurt.
@@ -58,6 +106,19 @@ pub trait Cluster {
     fn disks(&mut self) -> Option<&mut dyn Disks> {
         None
     }
+    /// Points at which nodes can be told to die, if the system has them.
+    fn failpoints(&mut self) -> Option<&mut dyn Failpoints> {
+        None
+    }
+    /// Members and leadership, if the system lets them be changed.
+    fn membership(&mut self) -> Option<&mut dyn Membership> {
+        None
+    }
+    /// What the cluster shows of itself now, for triggers. It is asked for every few milliseconds while a step waits, so
+    /// it must be cheap.
+    fn signals(&self) -> Signals {
+        Signals { leader: self.leader(), ..Signals::default() }
+    }
 }
 
 /// Why something could not be done to the cluster.
@@ -69,6 +130,24 @@ pub enum ClusterError {
     /// The node is running already.
     #[error("{0} is already running")]
     Up(NodeId),
+    /// A link could not be looked at.
+    #[error("failed to send datagrams over {link}: {source}")]
+    Link {
+        /// Which.
+        link: Link,
+        /// The error.
+        source: std::io::Error,
+    },
+    /// The system under test refused, or did not answer.
+    #[error("failed to {action} {node}: {reason}")]
+    Refused {
+        /// What was asked: `remove`, `add`, ….
+        action: &'static str,
+        /// Of which node.
+        node: NodeId,
+        /// What it answered.
+        reason: String,
+    },
     /// The operating system refused.
     #[error("failed to {action} {node}: {source}")]
     Os {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 
-use crate::config::Settings;
+use crate::config::{Reads, Settings};
 
 /// A switch with two positions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -15,14 +15,14 @@ pub(super) enum Switch {
     Off,
 }
 
-#[derive(clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub(super) struct ClusterArgs {
     /// The system under test
     #[arg(long, default_value = "raft-kv", value_name = "NAME")]
     pub(super) system: String,
-    /// How many nodes
-    #[arg(long, default_value_t = 5, value_name = "N")]
-    pub(super) nodes: u16,
+    /// How many nodes [default: 5, or the scenario's]
+    #[arg(long, value_name = "N")]
+    nodes: Option<u16>,
     /// Ask before campaigning (Raft thesis, 9.6)
     #[arg(long, default_value = "on", value_name = "on|off", hide_possible_values = true)]
     pre_vote: Switch,
@@ -38,6 +38,12 @@ pub(super) struct ClusterArgs {
     /// Applied entries between two snapshots
     #[arg(long, default_value_t = 1000, value_name = "N")]
     snapshot_entries: u64,
+    /// Ask a majority for each read, or trust a lease, which is wrong when clocks run at different speeds
+    #[arg(long, default_value = "read-index", value_name = "read-index|lease", hide_possible_values = true)]
+    reads: Reads,
+    /// The share of the election timeout for which a lease lasts
+    #[arg(long, default_value_t = 90, value_name = "PERCENT")]
+    lease_margin: u32,
     /// Plant this bug in raft-kv (`harness list bugs`)
     #[arg(long, value_name = "NAME")]
     bug: Option<String>,
@@ -49,7 +55,15 @@ pub(super) struct ClusterArgs {
     pub(super) tun: PathBuf,
 }
 
+/// How many nodes a cluster has, unless somebody says otherwise.
+const NODES: u16 = 5;
+
 impl ClusterArgs {
+    /// How many nodes, where a scenario may want so many.
+    pub(super) fn nodes(&self, scenario: Option<u16>) -> u16 {
+        self.nodes.or(scenario).unwrap_or(NODES)
+    }
+
     pub(super) fn settings(&self) -> Settings {
         Settings {
             pre_vote: self.pre_vote == Switch::On,
@@ -57,6 +71,8 @@ impl ClusterArgs {
             heartbeat_ms: self.heartbeat_ms,
             election_ms: self.election_ms,
             snapshot_entries: self.snapshot_entries,
+            reads: self.reads,
+            lease_margin_percent: self.lease_margin,
             bug: self.bug.clone(),
         }
     }

@@ -1,20 +1,50 @@
 //! raft-kv, the cluster of this project: a node is a hidden subcommand of the harness itself.
 
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
 use cluster_under_test::bugs::BUGS;
+use cluster_under_test::failpoint::EXIT_FAILPOINT;
 use cluster_under_test::rules::{Paper, Rules};
 
 use super::etcd_gateway::EtcdGateway;
-use super::{Client, NodeSpec, Observe, System};
-use crate::config::{RunConfig, Settings};
+use super::etcd_members::EtcdMembers;
+use super::{Client, Members, NodeSpec, Observe, Points, System};
+use crate::config::{Reads, RunConfig, Settings};
 use crate::error::Result;
 use crate::names;
 
 const CLIENT_PORT: u16 = 2379;
 const PEER_PORT: u16 = 2380;
+
+/// Every point of its own, and those that any node comes by when clients write.
+const POINTS: Points = Points {
+    all: &[
+        "after-recovery",
+        "before-append-sync",
+        "after-append-sync",
+        "before-snapshot-rename",
+        "after-snapshot-rename",
+        "before-vote-reply",
+        "before-append-reply",
+        "before-apply",
+        "before-client-reply",
+        "before-snapshot-install",
+        "after-leader-elected",
+        "after-members-appended",
+        "before-timeout-now",
+    ],
+    usual: &[
+        "before-append-sync",
+        "after-append-sync",
+        "before-append-reply",
+        "before-apply",
+        "before-client-reply",
+    ],
+    exit_status: EXIT_FAILPOINT,
+};
 
 /// The rules that raft-kv follows with this bug planted, or the paper's.
 pub fn rules(bug: Option<&str>) -> Result<&'static dyn Rules> {
@@ -22,6 +52,18 @@ pub fn rules(bug: Option<&str>) -> Result<&'static dyn Rules> {
         None => Ok(&Paper),
         Some(name) => Ok(names::find("bug", name, BUGS.iter().copied(), |bug| bug.name)?.rules),
     }
+}
+
+fn reads(reads: Reads) -> &'static str {
+    match reads {
+        Reads::ReadIndex => "read-index",
+        Reads::Lease => "lease",
+    }
+}
+
+/// Beside the trace: on the harness's disk, not on the one of the node that faults may break.
+fn failpoints(node: &NodeSpec) -> PathBuf {
+    node.trace.with_file_name("failpoints")
 }
 
 /// The adapter.
@@ -64,6 +106,10 @@ impl System for RaftKv {
             .args(["--heartbeat-ms", &settings.heartbeat_ms.to_string()])
             .args(["--election-ms", &settings.election_ms.to_string()])
             .args(["--snapshot-entries", &settings.snapshot_entries.to_string()])
+            .args(["--reads", reads(settings.reads)])
+            .args(["--lease-margin", &format!("{:.2}", f64::from(settings.lease_margin_percent) / 100.0)])
+            .arg("--failpoints")
+            .arg(failpoints(node))
             .args(["--seed", &node.seed.to_string()]);
         if let Some(bug) = &settings.bug {
             command.args(["--bug", bug]);
@@ -79,7 +125,33 @@ impl System for RaftKv {
         Observe::Trace(node.trace.clone())
     }
 
+    fn points(&self) -> Option<Points> {
+        Some(POINTS)
+    }
+
+    fn failpoints(&self, node: &NodeSpec) -> Option<PathBuf> {
+        Some(failpoints(node))
+    }
+
+    fn members(&self) -> Option<&'static dyn Members> {
+        Some(&EtcdMembers { client_port: CLIENT_PORT, peer_port: PEER_PORT })
+    }
+
     fn http_port(&self) -> Option<u16> {
         Some(CLIENT_PORT)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cluster_under_test::failpoint::FAILPOINTS;
+
+    use super::*;
+
+    #[test]
+    fn the_points_are_those_of_the_node() {
+        let there = FAILPOINTS.iter().map(|point| point.name).collect::<Vec<_>>();
+        assert_eq!(POINTS.all, there);
+        assert!(POINTS.usual.iter().all(|point| there.contains(point)));
     }
 }

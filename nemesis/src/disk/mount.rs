@@ -120,6 +120,13 @@ impl Disk {
         self.root.join(DATA)
     }
 
+    /// Removes everything that the node has on it, durably. The node must be dead.
+    pub fn wipe(&self) {
+        let mut state = self.shared.lock();
+        let data = state.tree.lookup(ROOT, OsStr::new(DATA)).expect("it is there from the start");
+        state.tree.clear(data);
+    }
+
     /// How often a write was refused because the disk holds all that it may, and not by a fault.
     pub fn refused_by_capacity(&self) -> u64 {
         self.shared.lock().tree.refused_by_capacity

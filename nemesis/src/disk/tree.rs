@@ -216,6 +216,17 @@ impl Tree {
         Ok(())
     }
 
+    /// Removes everything below a directory, durably.
+    pub(super) fn clear(&mut self, directory: u64) {
+        let Some(Inode { kind: Kind::Directory { volatile, strict, ext4 }, .. }) =
+            self.inodes.get_mut(&directory)
+        else {
+            return;
+        };
+        [volatile, strict, ext4].into_iter().for_each(Names::clear);
+        self.collect();
+    }
+
     /// The kernel gives references back.
     pub(super) fn forget(&mut self, number: u64, lookups: u64) {
         let Some(inode) = self.inodes.get_mut(&number) else { return };

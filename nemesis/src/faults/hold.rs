@@ -4,35 +4,15 @@
 //! is healed. Each injection therefore has a hold of its own, and healing undoes what it holds and nobody else does.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
+use std::sync::Arc;
 
 use checkers::history::NodeId;
 
 use crate::disk::{Pattern, RuleId};
-use crate::net::LinkCounters;
+pub use crate::net::Link;
+use crate::net::{LinkCounters, Rule};
 use crate::proc::Identity;
-
-/// A directed link between two nodes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Link {
-    /// Whose packets.
-    pub from: NodeId,
-    /// To whom.
-    pub to: NodeId,
-}
-
-impl Link {
-    /// The other direction.
-    pub fn reversed(self) -> Self {
-        Self { from: self.to, to: self.from }
-    }
-}
-
-impl fmt::Display for Link {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}→{}", self.from, self.to)
-    }
-}
+use crate::throttle::Throttle;
 
 /// What one injection keeps hurt, with what heal needs to tell whether it stayed so.
 #[derive(Clone, Debug, Default)]
@@ -41,12 +21,22 @@ pub struct Hold {
     pub killed: BTreeMap<NodeId, Identity>,
     /// Nodes paused.
     pub paused: BTreeMap<NodeId, Paused>,
+    /// Nodes that are restarted again and again.
+    pub storms: BTreeMap<NodeId, Storm>,
+    /// Nodes that get little of the processor.
+    pub slowed: BTreeMap<NodeId, Slowed>,
+    /// Nodes in which a failpoint may be armed.
+    pub armed: BTreeSet<NodeId>,
+    /// Nodes that are no members for now.
+    pub removed: BTreeSet<NodeId>,
     /// Links cut, and what the switch had counted once the cut was in force.
     pub cut: BTreeMap<Link, LinkCounters>,
     /// Rules in force on the nodes' disks, and the paths that they are about.
     pub disk_rules: BTreeMap<(NodeId, RuleId), Pattern>,
     /// Bits that are turned on the nodes' disks.
     pub flips: BTreeSet<Flip>,
+    /// Links with weather: what this injection added to each. Of several injections, what each of them added.
+    pub weather: BTreeMap<Link, Vec<Rule>>,
 }
 
 /// A paused process.
@@ -73,12 +63,37 @@ pub struct Flip {
     pub turned: u8,
 }
 
+/// A node in a restart storm.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Storm {
+    /// Every process that it was so far, the present one last.
+    pub lives: Vec<Identity>,
+    /// Restarts of which `/proc` or the wait status did not show that they happened.
+    pub missed: u64,
+}
+
+/// A slowed process.
+#[derive(Clone, Debug)]
+pub struct Slowed {
+    /// Which process.
+    pub identity: Identity,
+    /// For how much of the time it shall run.
+    pub percent: u32,
+    /// What slows it.
+    pub throttle: Arc<Throttle>,
+}
+
 impl Hold {
     /// Whether nothing is hurt.
     pub fn is_empty(&self) -> bool {
         self.killed.is_empty()
             && self.paused.is_empty()
+            && self.storms.is_empty()
+            && self.slowed.is_empty()
+            && self.armed.is_empty()
+            && self.removed.is_empty()
             && self.cut.is_empty()
+            && self.weather.is_empty()
             && self.disk_rules.is_empty()
             && self.flips.is_empty()
     }
@@ -89,9 +104,16 @@ impl Hold {
         for hold in holds {
             union.killed.extend(&hold.killed);
             union.paused.extend(&hold.paused);
+            union.storms.extend(hold.storms.clone());
+            union.slowed.extend(hold.slowed.clone());
+            union.armed.extend(&hold.armed);
+            union.removed.extend(&hold.removed);
             union.cut.extend(&hold.cut);
             union.disk_rules.extend(hold.disk_rules.clone());
             union.flips.extend(hold.flips.iter().cloned());
+            for (&link, rules) in &hold.weather {
+                union.weather.entry(link).or_default().extend(rules);
+            }
         }
         union
     }

@@ -7,6 +7,7 @@
 //! A new fault is one file here and one line in [`FAULTS`].
 
 use std::io;
+use std::time::Duration;
 
 use checkers::history::{NodeId, Receipt};
 
@@ -14,19 +15,45 @@ use crate::cluster::{Cluster, ClusterError};
 use crate::knobs::{Knob, Knobs};
 use crate::target::{Rng, Target};
 
+mod bandwidth;
+mod constrained_election;
+mod corrupt;
+mod corrupt_data;
+mod crash_at;
+mod delay;
 mod disk;
+mod duplicate;
+mod flap;
 pub mod heal;
 pub mod hold;
 mod kill;
 mod links;
+mod loss;
+mod measure;
+mod members;
 mod partition;
 mod partition_bridge;
+mod partition_chain;
+mod partition_clients;
+mod partition_deaf;
+mod partition_halves;
+mod partition_hub;
+mod partition_island;
 mod partition_one_way;
 mod partition_ring;
+mod partition_star;
 mod pause;
+mod process;
 mod proof;
+mod remove_member;
+mod reorder;
+mod restart_storm;
 pub mod selection;
 mod shape;
+mod slow;
+mod transfer_leadership;
+mod weather;
+mod wipe;
 
 use hold::Hold;
 
@@ -34,10 +61,32 @@ use hold::Hold;
 pub const FAULTS: &[&dyn Fault] = &[
     &kill::Kill,
     &pause::Pause,
+    &restart_storm::RestartStorm,
+    &slow::Slow,
+    &crash_at::CrashAt,
+    &wipe::Wipe,
     &partition::PARTITION,
     &partition_one_way::PARTITION_ONE_WAY,
+    &partition_deaf::PARTITION_DEAF,
     &partition_ring::PARTITION_RING,
     &partition_bridge::PARTITION_BRIDGE,
+    &partition_chain::PARTITION_CHAIN,
+    &partition_hub::PARTITION_HUB,
+    &partition_star::PARTITION_STAR,
+    &partition_halves::PARTITION_HALVES,
+    &partition_island::PARTITION_ISLAND,
+    &partition_clients::PARTITION_CLIENTS,
+    &constrained_election::ConstrainedElection,
+    &delay::DELAY,
+    &loss::LOSS,
+    &duplicate::DUPLICATE,
+    &reorder::REORDER,
+    &corrupt::CORRUPT,
+    &corrupt_data::CORRUPT_DATA,
+    &bandwidth::BANDWIDTH,
+    &flap::FLAP,
+    &remove_member::RemoveMember,
+    &transfer_leadership::TransferLeadership,
     &disk::POWER_LOSS,
     &disk::TORN_WRITE,
     &disk::DISK_CRASH,
@@ -68,14 +117,38 @@ pub trait Fault: Sync {
         1
     }
 
+    /// The group of faults that it belongs to, if any: a name that stands for all of them on the command line.
+    fn group(&self) -> Option<&'static str> {
+        None
+    }
+
     /// What it can be set to.
     fn knobs(&self) -> &'static [Knob] {
         &[]
     }
 
+    /// How many of `size` nodes a quorum must do without while it is in force on so many targets.
+    fn hurts(&self, size: usize, targets: usize) -> usize {
+        targets.min(size)
+    }
+
     /// Why a correct system may fail under it, if it may. It is injected only when it was asked for by name.
     fn beyond_promise(&self) -> Option<&'static str> {
         None
+    }
+
+    /// How often it acts again while it is in force, if it does.
+    fn period(&self, _knobs: &Knobs) -> Option<Duration> {
+        None
+    }
+
+    /// Acts again. What it has seen goes into `hold`, and into the receipt of the heal.
+    ///
+    /// # Errors
+    ///
+    /// The cluster refused.
+    fn pulse(&self, _cluster: &mut dyn Cluster, _hold: &mut Hold) -> Result<(), FaultError> {
+        Ok(())
     }
 
     /// Hurts the targets and looks whether it bit.
@@ -119,6 +192,10 @@ pub enum Needs {
     Processes,
     /// The links between the nodes, which need a sandbox with a switch.
     Links,
+    /// Points in the nodes' code at which they can be told to die, which the system must have.
+    Failpoints,
+    /// Members and leadership, which the system must let be changed.
+    Membership,
     /// Disks under the nodes' data that can be hurt, which need FUSE.
     Disks,
 }
@@ -129,6 +206,8 @@ impl Needs {
         match self {
             Self::Processes => true,
             Self::Links => cluster.links().is_some(),
+            Self::Failpoints => cluster.failpoints().is_some(),
+            Self::Membership => cluster.membership().is_some(),
             Self::Disks => cluster.disks().is_some(),
         }
     }
@@ -139,6 +218,8 @@ impl std::fmt::Display for Needs {
         f.pad(match self {
             Self::Processes => "processes",
             Self::Links => "links",
+            Self::Failpoints => "failpoints",
+            Self::Membership => "membership",
             Self::Disks => "disks",
         })
     }
@@ -161,6 +242,12 @@ pub enum FaultError {
         /// Why not.
         source: io::Error,
     },
+    /// The system has no points at which its nodes can be told to die.
+    #[error("this system has no failpoints; drop faults on failpoints")]
+    NoFailpoints,
+    /// The system does not let its members be changed.
+    #[error("this system's members cannot be changed; drop faults on membership")]
+    NoMembership,
     /// The cluster could not do it.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
@@ -181,9 +268,13 @@ impl FaultError {
             Self::NoSwitch
             | Self::NoDisks
             | Self::Disk { .. }
+            | Self::NoFailpoints
+            | Self::NoMembership
             | Self::Proc { .. }
-            | Self::Cluster(ClusterError::Os { .. }) => true,
-            Self::Cluster(ClusterError::Down(_) | ClusterError::Up(_)) => false,
+            | Self::Cluster(ClusterError::Os { .. } | ClusterError::Link { .. }) => true,
+            Self::Cluster(ClusterError::Down(_) | ClusterError::Up(_) | ClusterError::Refused { .. }) => {
+                false
+            }
         }
     }
 }

@@ -11,12 +11,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use checkers::history::{NodeId, Outcome, Receipt};
-use nemesis::cluster::{Cluster, ClusterError, Links, Processes};
+use nemesis::cluster::{Cluster, ClusterError, Failpoints, Links, Membership, Processes, Voice};
 use nemesis::faults::hold::{Hold, Link};
 use nemesis::faults::{self, Aim, FaultError};
 use nemesis::knobs::Knobs;
-use nemesis::net::{LinkCounters, Rule};
+use nemesis::net::{Arrival, Burst, LinkCounters, Rule, Sighting};
 use nemesis::proc;
+use nemesis::signals::{NodeSignals, Signals};
 use nemesis::target::Rng;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -41,6 +42,12 @@ pub(crate) enum Flaw {
     OpenIgnored,
     /// No datagram ever arrives.
     NetworkDead,
+    /// No failpoint is ever reached.
+    PointsMissed,
+    /// Members stay as they are, whatever is asked.
+    MembersFixed,
+    /// Leadership stays where it is.
+    TransferIgnored,
 }
 
 /// What nodes run.
@@ -89,8 +96,17 @@ pub(crate) struct TestCluster {
     pub(crate) leader: Cell<Option<NodeId>>,
     /// Counts down at each look; at zero the leader becomes known.
     pub(crate) leader_after_looks: Cell<Option<(u32, NodeId)>>,
+    /// Looks at its signals so far. At each, every node has answered one operation more.
+    pub(crate) looks: Cell<u64>,
     pub(crate) flaw: Flaw,
     pub(crate) has_switch: bool,
+    /// Whether the system has failpoints, and lets its members be changed.
+    pub(crate) has_system: bool,
+    pub(crate) members: BTreeMap<NodeId, Voice>,
+    /// The nodes that died at a failpoint.
+    at_point: BTreeMap<NodeId, String>,
+    /// Nodes whose data was deleted.
+    pub(crate) wiped: Vec<NodeId>,
     size: u16,
     program: Program,
     children: BTreeMap<NodeId, Child>,
@@ -109,8 +125,13 @@ impl TestCluster {
         let mut cluster = Self {
             leader: Cell::new(Some(NodeId(1))),
             leader_after_looks: Cell::new(None),
+            looks: Cell::new(0),
             flaw: Flaw::None,
             has_switch: true,
+            has_system: true,
+            members: (1..=size).map(|node| (NodeId(node), Voice::Voter)).collect(),
+            at_point: BTreeMap::new(),
+            wiped: Vec::new(),
             size,
             program,
             children: BTreeMap::new(),
@@ -159,6 +180,7 @@ impl TestCluster {
         };
         let mut counters = self.counters.borrow_mut();
         let counted = counters.entry(link).or_default();
+        counted.seen += 1;
         if is_blocked {
             counted.blocked += 1;
         } else {
@@ -201,6 +223,21 @@ impl Cluster for TestCluster {
 
     fn links(&mut self) -> Option<&mut dyn Links> {
         self.has_switch.then_some(self as &mut dyn Links)
+    }
+
+    fn failpoints(&mut self) -> Option<&mut dyn Failpoints> {
+        self.has_system.then_some(self as &mut dyn Failpoints)
+    }
+
+    fn membership(&mut self) -> Option<&mut dyn Membership> {
+        self.has_system.then_some(self as &mut dyn Membership)
+    }
+
+    fn signals(&self) -> Signals {
+        self.looks.set(self.looks.get() + 1);
+        let node = NodeSignals { acknowledged: self.looks.get(), ..NodeSignals::default() };
+        let nodes = self.nodes().into_iter().map(|number| (number, node.clone())).collect();
+        Signals { leader: self.leader(), nodes, ..Signals::default() }
     }
 }
 
@@ -255,35 +292,114 @@ impl Processes for TestCluster {
         }
         Ok(())
     }
+
+    fn wipe(&mut self, node: NodeId) -> Result<(), ClusterError> {
+        assert!(self.pid(node).is_none(), "{node} runs on what is wiped");
+        self.wiped.push(node);
+        Ok(())
+    }
+}
+
+impl Failpoints for TestCluster {
+    fn points(&self) -> &'static [&'static str] {
+        &["before-sync", "after-sync"]
+    }
+
+    /// A point is reached at once, and the process ends by itself.
+    fn arm(&mut self, node: NodeId, _point: &str, _nth: u64) -> Result<(), ClusterError> {
+        if self.flaw != Flaw::PointsMissed {
+            self.signal(node, Signal::SIGTERM);
+            let mut child = self.children.remove(&node).expect("it was just signalled");
+            let status = child.wait().expect("it is our child");
+            self.at_point.insert(node, status.to_string());
+        }
+        Ok(())
+    }
+
+    fn disarm(&mut self, _node: NodeId) -> Result<(), ClusterError> {
+        Ok(())
+    }
+
+    fn ended(&mut self, node: NodeId) -> Option<String> {
+        self.at_point.remove(&node)
+    }
+}
+
+impl Membership for TestCluster {
+    fn members(&mut self, asked: NodeId) -> Result<BTreeMap<NodeId, Voice>, ClusterError> {
+        self.pid(asked).map(|_| self.members.clone()).ok_or(ClusterError::Down(asked))
+    }
+
+    fn add(&mut self, node: NodeId) -> Result<(), ClusterError> {
+        if self.flaw != Flaw::MembersFixed {
+            self.members.insert(node, Voice::Learner);
+        }
+        Ok(())
+    }
+
+    fn promote(&mut self, node: NodeId) -> Result<(), ClusterError> {
+        if self.pid(node).is_none() {
+            let reason = "it has not caught up".to_owned();
+            return Err(ClusterError::Refused { action: "promote", node, reason });
+        }
+        self.members.insert(node, Voice::Voter);
+        Ok(())
+    }
+
+    fn remove(&mut self, node: NodeId) -> Result<(), ClusterError> {
+        if self.flaw != Flaw::MembersFixed {
+            self.members.remove(&node);
+        }
+        Ok(())
+    }
+
+    fn transfer(&mut self, to: NodeId) -> Result<(), ClusterError> {
+        if self.flaw != Flaw::TransferIgnored {
+            self.leader.set(Some(to));
+        }
+        Ok(())
+    }
 }
 
 impl Links for TestCluster {
-    fn set(&mut self, from: NodeId, to: NodeId, rule: Rule) {
-        let link = Link { from, to };
+    fn set(&mut self, link: Link, rule: Rule) {
         self.rules.insert(link, rule);
         if rule.block || self.flaw != Flaw::OpenIgnored {
             self.blocked.insert(link, rule.block);
         }
     }
 
-    fn rule(&self, from: NodeId, to: NodeId) -> Rule {
-        self.rules.get(&Link { from, to }).copied().unwrap_or_default()
+    fn rule(&self, link: Link) -> Rule {
+        self.rules.get(&link).copied().unwrap_or_default()
     }
 
-    fn counters(&self, from: NodeId, to: NodeId) -> LinkCounters {
-        self.counters.borrow().get(&Link { from, to }).copied().unwrap_or_default()
+    fn counters(&self, link: Link) -> LinkCounters {
+        self.counters.borrow().get(&link).copied().unwrap_or_default()
     }
 
-    fn probe(&self, from: NodeId, to: NodeId, wait: Duration) -> Result<bool, ClusterError> {
-        let arrived = self.traffic(Link { from, to });
+    fn probe(&self, link: Link, wait: Duration) -> Result<bool, ClusterError> {
+        let arrived = self.traffic(link);
         if self.flaw == Flaw::CutLeaksWhileProbed {
-            let leak = Link { from: NodeId(3), to: NodeId(2) };
+            let leak = Link::new(NodeId(3), NodeId(2));
             self.counters.borrow_mut().entry(leak).or_default().delivered += 1;
         }
         if !arrived {
             thread::sleep(wait);
         }
         Ok(arrived)
+    }
+
+    /// These links know no weather: whatever is not blocked arrives, 1 µs after it was sent.
+    fn burst(&self, links: &[Link], burst: &Burst) -> Result<Vec<Sighting>, ClusterError> {
+        let sight = |&link: &Link| {
+            let passed = (0..burst.count).filter(|_| self.traffic(link));
+            let arrivals = passed.map(|sequence| {
+                let sent = burst.gap * sequence;
+                Arrival { sequence, sent, at: sent + Duration::from_micros(1) }
+            });
+            Sighting { sent: burst.count, bytes: burst.bytes, arrivals: arrivals.collect(), altered: 0 }
+        };
+        Ok(links.iter().map(sight).collect())
     }
 }
 
@@ -293,18 +409,37 @@ pub(crate) fn inject(
     name: &str,
     targets: &[u16],
 ) -> (Result<Receipt, FaultError>, Hold) {
+    inject_with(cluster, name, targets, &Knobs::default())
+}
+
+fn inject_with(
+    cluster: &mut TestCluster,
+    name: &str,
+    targets: &[u16],
+    knobs: &Knobs,
+) -> (Result<Receipt, FaultError>, Hold) {
     let targets = targets.iter().copied().map(NodeId).collect::<Vec<_>>();
     let mut hold = Hold::default();
     let fault = faults::find(name).expect("tests name faults that exist");
     let mut rng = Rng::new(1, 1);
-    let knobs = Knobs::default().complete(fault.knobs(), &mut rng);
+    let knobs = knobs.complete(fault.knobs(), &mut rng);
     let aim = Aim { targets: &targets, knobs: &knobs };
     (fault.inject(cluster, &aim, &mut rng, &mut hold), hold)
 }
 
 /// Injects a fault that must succeed in being tried.
 pub(crate) fn injected(cluster: &mut TestCluster, name: &str, targets: &[u16]) -> (Receipt, Hold) {
-    let (result, hold) = inject(cluster, name, targets);
+    injected_with(cluster, name, targets, &Knobs::default())
+}
+
+/// The same with some of its settings.
+pub(crate) fn injected_with(
+    cluster: &mut TestCluster,
+    name: &str,
+    targets: &[u16],
+    knobs: &Knobs,
+) -> (Receipt, Hold) {
+    let (result, hold) = inject_with(cluster, name, targets, knobs);
     (result.expect("the cluster does not refuse"), hold)
 }
 

@@ -16,7 +16,7 @@ use super::{MODE, PATH, TARGETS, View, changes, disk, kill, look, mode, power, s
 use crate::cluster::Cluster;
 use crate::disk::{Action, FaultyDisk, Operation, Pattern, Rule, Unsynced};
 use crate::faults::hold::{Flip, Hold};
-use crate::faults::kill::running;
+use crate::faults::process::running;
 use crate::faults::proof::Proof;
 use crate::faults::{Aim, Fault, FaultError, Needs};
 use crate::knobs::{Knob, Range};

@@ -24,7 +24,8 @@ use checkers::history::{NodeId, Receipt};
 
 use super::FaultError;
 use super::hold::Hold;
-use super::kill::{running, start};
+use super::kill::start;
+use super::process::running;
 use super::proof::Proof;
 use crate::cluster::Cluster;
 use crate::disk::{FaultyDisk, Mode, Seen};
