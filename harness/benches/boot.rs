@@ -141,11 +141,8 @@ impl Drop for Nodes {
 
 fn first_write(node: &NodeSpec, began: Instant) -> Result<Duration, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let options = ClientOptions {
-        timeout: Duration::from_secs(2),
-        reads: Reads::ReadIndex,
-        object: Object::Register,
-    };
+    let options =
+        ClientOptions { timeout: Duration::from_secs(2), reads: Reads::ReadIndex, object: Object::Register };
     let mut client = system::find("raft-kv")?.client(node, options);
     let write = Op::Write { key: "first".to_owned(), value: 1 };
     runtime.block_on(async {

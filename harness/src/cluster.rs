@@ -1,4 +1,4 @@
-//! The running cluster: the OS processes of the nodes, their links, and who leads.
+//! The running cluster: the OS processes of the nodes, their links and disks, and who leads.
 //!
 //! This is where the nemesis's capabilities meet a real system. Every way out of it kills and reaps the nodes; if the
 //! harness itself is killed, the pid namespace takes them along.
@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::net::Ipv4Addr;
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -16,7 +17,8 @@ use std::time::Duration;
 use checkers::history::NodeId;
 use nemesis::clock::probe::Probe;
 use nemesis::clock::{Change, Child, Clock, NodeClock};
-use nemesis::cluster::{Clocks, ClusterError, Failpoints, Links, Membership, Processes};
+use nemesis::cluster::{Clocks, ClusterError, Disks, Failpoints, Links, Membership, Processes};
+use nemesis::disk::{self, Disk, FaultyDisk};
 use nemesis::faults::Needs;
 use nemesis::net::{Burst, Link, LinkCounters, Network, Rule, Sighting};
 use nemesis::signals::Signals;
@@ -41,6 +43,8 @@ use failpoints::Armed;
 const SUPERVISION_PERIOD: Duration = Duration::from_millis(50);
 /// Log lines kept of a node that died.
 const LOG_LINES: usize = 12;
+/// How often a node is looked at that was killed while it may wait for its disk.
+const REAP_PERIOD: Duration = Duration::from_millis(1);
 
 /// A handle on the cluster of one run. Clones are handles on the same cluster.
 #[derive(Clone)]
@@ -56,6 +60,8 @@ struct Shared {
     network: Network,
     /// Of nodes whose clocks the plan bends. Others are started as they are.
     clocks: BTreeMap<NodeId, NodeClock>,
+    /// Of each node, where a fault of the plan needs them. Unmounted after the processes have ended.
+    disks: BTreeMap<NodeId, Arc<Disk>>,
     observer: Observer,
     processes: Mutex<BTreeMap<NodeId, Process>>,
     /// Deaths that were noticed by the way and not yet told.
@@ -89,6 +95,7 @@ impl Cluster {
         let system = system::find(&plan.system)?;
         let nodes = run.node_ids(plan);
         let members = nodes.iter().map(|&node| (node, network.address(node))).collect::<Vec<_>>();
+        let disks = disks(plan, run)?;
         let mut seeds = Pcg64Mcg::seed_from_u64(plan.streams.nodes);
         // Without a fault that needs them, nodes do not look for them.
         let has_failpoints = plan.schedule.needs(Needs::Failpoints);
@@ -99,7 +106,7 @@ impl Cluster {
                     id,
                     address,
                     members: members.clone(),
-                    data_dir: run.data(id),
+                    data_dir: disks.get(&id).map_or_else(|| run.data(id), |disk| disk.data()),
                     trace: run.trace(id),
                     failpoints: has_failpoints.then(|| run.node(id).join("failpoints")),
                     joins: false,
@@ -126,6 +133,7 @@ impl Cluster {
                 specs,
                 network,
                 clocks,
+                disks,
                 observer,
                 processes,
                 untold: Mutex::default(),
@@ -243,12 +251,26 @@ impl Cluster {
         for (&node, process) in self.processes().iter_mut() {
             if let Process::Up(child) = process {
                 // Failing means that it has just ended; either way it is reaped here.
-                let _ = child.kill();
-                let _ = child.wait();
+                let _ = end(child, self.shared.disks.get(&node));
                 *process = Process::Down;
                 self.shared.observer.down(node);
             }
         }
+    }
+
+    /// Copies what is on the nodes' disks into the run directory, with the disks' journals, as the disks go with this
+    /// cluster. Gives the nodes whose disks were full because memory for them had run out.
+    pub fn keep_data(&self) -> Result<Vec<NodeId>> {
+        let mut full = Vec::new();
+        for (&node, disk) in &self.shared.disks {
+            let (data, journal) = (self.shared.run.data(node), self.shared.run.disk_journal(node));
+            disk.dump_to(&data).map_err(|error| Error::io("copy a disk to", &data, &error))?;
+            std::fs::write(&journal, disk.journal()).map_err(|error| Error::io("write", &journal, &error))?;
+            if disk.refused_by_capacity() > 0 {
+                full.push(node);
+            }
+        }
+        Ok(full)
     }
 
     fn processes(&self) -> MutexGuard<'_, BTreeMap<NodeId, Process>> {
@@ -281,10 +303,9 @@ impl Cluster {
 impl Drop for Shared {
     fn drop(&mut self) {
         let processes = self.processes.get_mut().expect("nobody panics while holding the processes");
-        for process in processes.values_mut() {
+        for (node, process) in processes.iter_mut() {
             if let Process::Up(child) = process {
-                let _ = child.kill();
-                let _ = child.wait();
+                let _ = end(child, self.disks.get(node));
             }
         }
     }
@@ -328,6 +349,10 @@ impl nemesis::cluster::Cluster for Cluster {
         if self.shared.clocks.is_empty() { None } else { Some(self) }
     }
 
+    fn disks(&mut self) -> Option<&mut dyn Disks> {
+        (!self.shared.disks.is_empty()).then_some(self as &mut dyn Disks)
+    }
+
     fn failpoints(&mut self) -> Option<&mut dyn Failpoints> {
         self.shared.system.failpoints().is_some().then_some(self as &mut dyn Failpoints)
     }
@@ -364,8 +389,7 @@ impl Processes for Cluster {
             self.ended_by_itself(node, status);
             return Err(ClusterError::Down(node));
         }
-        child.kill().map_err(os)?;
-        child.wait().map(in_words).map_err(os)
+        end(&mut child, self.shared.disks.get(&node)).map(in_words).map_err(os)
     }
 
     fn start(&mut self, node: NodeId) -> std::result::Result<Pid, ClusterError> {
@@ -399,6 +423,11 @@ impl Processes for Cluster {
         if matches!(processes.get(&node), Some(Process::Up(_))) {
             return Err(ClusterError::Up(node));
         }
+        if let Some(disk) = self.shared.disks.get(&node) {
+            disk.wipe();
+            self.wiped().insert(node);
+            return Ok(());
+        }
         let data = &self.shared.specs[&node].data_dir;
         std::fs::remove_dir_all(data).map_err(|source| ClusterError::Os { action: "wipe", node, source })?;
         self.wiped().insert(node);
@@ -417,6 +446,12 @@ impl Cluster {
         let processes = self.processes();
         let Some(Process::Up(child)) = processes.get(&node) else { return Err(ClusterError::Down(node)) };
         child.signal(signal).map_err(|source| ClusterError::Os { action, node, source })
+    }
+}
+
+impl Disks for Cluster {
+    fn disk(&self, node: NodeId) -> Arc<dyn FaultyDisk> {
+        Arc::clone(&self.shared.disks[&node]) as Arc<dyn FaultyDisk>
     }
 }
 
@@ -487,6 +522,34 @@ fn clocks(plan: &Plan, nodes: &[NodeId]) -> Result<BTreeMap<NodeId, NodeClock>> 
         .map(clock)
         .collect::<std::io::Result<_>>()
         .map_err(|error| Error::harness(format!("failed to make the memory that bends clocks: {error}")))
+}
+
+/// A disk for each node, if a fault of the plan acts on disks; else the nodes keep their data in the run directory.
+fn disks(plan: &Plan, run: &RunDir) -> Result<BTreeMap<NodeId, Arc<Disk>>> {
+    if !plan.schedule.needs(Needs::Disks) {
+        return Ok(BTreeMap::new());
+    }
+    let mount = |node: NodeId| {
+        let at = run.mount_point(node);
+        std::fs::create_dir(&at).map_err(|error| Error::io("create", &at, &error))?;
+        let disk = Disk::mount(Path::new(disk::DEVICE), &at, disk::CAPACITY_BYTES)
+            .map_err(|error| Error::harness(&error).help(error.help()))?;
+        Ok((node, Arc::new(disk)))
+    };
+    run.node_ids(plan).into_iter().map(mount).collect()
+}
+
+/// SIGKILL, and wait until the process is reaped. One that waits for its disk ends only when it is answered.
+fn end(child: &mut Child, disk: Option<&Arc<Disk>>) -> std::io::Result<ExitStatus> {
+    child.kill()?;
+    let Some(disk) = disk else { return child.wait() };
+    loop {
+        disk.abandon();
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        thread::sleep(REAP_PERIOD);
+    }
 }
 
 fn in_words(status: ExitStatus) -> String {

@@ -72,8 +72,18 @@ pub async fn run(
     }
     let switched = cluster.network().is_running();
     cluster.stop_all();
+    let full = cluster.keep_data()?;
     drop(cluster);
+    for node in run.node_ids(plan) {
+        // Only there if the node had a disk of its own.
+        let _ = std::fs::remove_dir(run.mount_point(node));
+    }
     progress.clear();
+    for node in full {
+        let most = nemesis::disk::CAPACITY_BYTES >> 20;
+        progress
+            .phase("warning", &format!("the disk of {node} was full without a fault: it holds {most} MiB"));
+    }
     driven?;
     if let Some(violation) = recorder.violation() {
         progress.phase("stop", &format!("the run ends early: {violation}"));
@@ -156,6 +166,7 @@ fn forget(run: &RunDir, plan: &Plan, keep_pcap: bool) -> Result<()> {
     for node in run.node_ids(plan) {
         let data = run.data(node);
         std::fs::remove_dir_all(&data).map_err(|error| Error::io("remove", &data, &error))?;
+        let _ = std::fs::remove_file(run.disk_journal(node));
     }
     if !keep_pcap && run.pcap().exists() {
         std::fs::remove_file(run.pcap()).map_err(|error| Error::io("remove", &run.pcap(), &error))?;

@@ -10,6 +10,7 @@ use std::path::Path;
 use nix::unistd::Pid;
 
 use crate::clock;
+use crate::disk;
 use crate::faults::Needs;
 use crate::net::doctor;
 use crate::proc;
@@ -38,7 +39,7 @@ type Trial = fn(&doctor::Report) -> Found;
 /// How each capability of the machine is tried, in the order shown by `harness doctor`. What depends on the system under
 /// test is not here.
 const TRIALS: &[(Needs, Trial)] =
-    &[(Needs::Processes, processes), (Needs::Links, links), (Needs::Clocks, clocks)];
+    &[(Needs::Processes, processes), (Needs::Links, links), (Needs::Clocks, clocks), (Needs::Disks, disks)];
 
 /// What a machine has.
 #[derive(Clone, Debug)]
@@ -77,6 +78,13 @@ fn processes(_sandbox: &doctor::Report) -> Found {
 
 fn no_proc(what: &str) -> Lack {
     Lack { reason: format!("/proc cannot be read: {what}"), help: "mount /proc".to_owned() }
+}
+
+fn disks(_sandbox: &doctor::Report) -> Found {
+    match disk::self_test() {
+        Ok(()) => Ok("a FUSE file system that forgets what was not synced".to_owned()),
+        Err(disk::Reason { what, help }) => Err(Lack { reason: what, help }),
+    }
 }
 
 fn links(sandbox: &doctor::Report) -> Found {

@@ -1,6 +1,8 @@
-//! A cluster as the nemesis sees it: processes, links, clocks, members, and who leads. It never learns which system runs.
+//! A cluster as the nemesis sees it: processes, links, clocks, disks, members, and who leads. It never learns which
+//! system runs.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use checkers::history::NodeId;
@@ -8,6 +10,7 @@ use nix::unistd::Pid;
 
 use crate::clock::probe::Probe;
 use crate::clock::{Change, Clock};
+use crate::disk::FaultyDisk;
 use crate::net::{Burst, Link, LinkCounters, Rule, Sighting};
 use crate::signals::Signals;
 
@@ -100,6 +103,12 @@ pub trait Clocks {
     fn is_hooked(&self, node: NodeId) -> Result<bool, ClusterError>;
 }
 
+/// The nodes' data directories, where they lie on disks that can be hurt.
+pub trait Disks {
+    /// The disk under the node's data directory.
+    fn disk(&self, node: NodeId) -> Arc<dyn FaultyDisk>;
+}
+
 /// What a fault may use. A fault that needs more than the cluster has is refused before the run.
 pub trait Cluster {
     /// All nodes, in order.
@@ -112,6 +121,10 @@ pub trait Cluster {
     fn links(&mut self) -> Option<&mut dyn Links>;
     /// The clocks, where the nodes were started so that they can be bent.
     fn clocks(&mut self) -> Option<&mut dyn Clocks> {
+        None
+    }
+    /// The disks, where the nodes' data lies on faulty ones.
+    fn disks(&mut self) -> Option<&mut dyn Disks> {
         None
     }
     /// Points at which nodes can be told to die, if the system has them.

@@ -28,6 +28,7 @@ mod corrupt;
 mod corrupt_data;
 mod crash_at;
 mod delay;
+mod disk;
 mod duplicate;
 mod flap;
 pub mod heal;
@@ -97,6 +98,15 @@ pub const FAULTS: &[&dyn Fault] = &[
     &clock_strobe::ClockStrobe,
     &remove_member::RemoveMember,
     &transfer_leadership::TransferLeadership,
+    &disk::POWER_LOSS,
+    &disk::TORN_WRITE,
+    &disk::DISK_CRASH,
+    &disk::DISK_EIO,
+    &disk::FSYNC_ERROR,
+    &disk::DISK_FULL,
+    &disk::SLOW_FSYNC,
+    &disk::LOST_WRITE,
+    &disk::BIT_FLIP,
 ];
 
 /// A way to hurt a cluster, and to undo it.
@@ -199,6 +209,8 @@ pub enum Needs {
     Failpoints,
     /// Members and leadership, which the system must let be changed.
     Membership,
+    /// Disks under the nodes' data that can be hurt, which need FUSE.
+    Disks,
 }
 
 impl Needs {
@@ -210,6 +222,7 @@ impl Needs {
             Self::Clocks => cluster.clocks().is_some(),
             Self::Failpoints => cluster.failpoints().is_some(),
             Self::Membership => cluster.membership().is_some(),
+            Self::Disks => cluster.disks().is_some(),
         }
     }
 }
@@ -222,6 +235,7 @@ impl std::fmt::Display for Needs {
             Self::Clocks => "clocks",
             Self::Failpoints => "failpoints",
             Self::Membership => "membership",
+            Self::Disks => "disks",
         })
     }
 }
@@ -241,6 +255,17 @@ pub enum FaultError {
         /// Whose clocks.
         node: NodeId,
         /// Why.
+        source: io::Error,
+    },
+    /// The cluster has no disks to act on.
+    #[error("the nodes' data lies on no faulty disk; run `harness doctor`, or drop faults on disks")]
+    NoDisks,
+    /// The disk could not be looked at.
+    #[error("failed to look at the disk of {node}: {source}")]
+    Disk {
+        /// Which node's.
+        node: NodeId,
+        /// Why not.
         source: io::Error,
     },
     /// The system has no points at which its nodes can be told to die.
@@ -269,6 +294,8 @@ impl FaultError {
             Self::NoSwitch
             | Self::NoClocks
             | Self::ClockProbe { .. }
+            | Self::NoDisks
+            | Self::Disk { .. }
             | Self::NoFailpoints
             | Self::NoMembership
             | Self::Proc { .. }
