@@ -5,7 +5,7 @@
 
 use crate::evidence::Evidence;
 use crate::finding::{Anomaly, Budget, Checker, Finding, Verdict, count, seconds};
-use crate::history::{Event, FaultPhase, Outcome, Phase};
+use crate::history::{Event, FaultPhase, History, Outcome, Phase};
 use crate::summary::{FaultCounts, OperationCounts, Summary};
 
 /// Enough happened for the other verdicts to mean something.
@@ -55,6 +55,9 @@ impl Checker for Coverage {
             }
         }
         lacks.extend(history.events().iter().filter_map(unproven_heal));
+        if history.phase_start(Phase::End).is_some() {
+            lacks.extend(never_healed(history));
+        }
         if expected.complete && history.phase_start(Phase::End).is_none() {
             lacks.push("the run was cut short".to_owned());
         }
@@ -79,6 +82,30 @@ fn unproven_heal(event: &Event) -> Option<String> {
     }
     let seen = receipt.evidence.last().map_or("without evidence", |evidence| evidence.seen.as_str());
     Some(format!("the heal of {fault} at {} is in doubt: {seen}", seconds(*time)))
+}
+
+/// A fault without a heal was in force to the end, so recovery and the last reads were those of a cluster that was hurt.
+/// Each injection has a heal of its own, also where another fault keeps the same nodes hurt.
+fn never_healed(history: &History) -> impl Iterator<Item = String> {
+    let mut open = Vec::new();
+    for event in history.events() {
+        let Event::Fault { time, fault, phase, nodes, receipt } = event else { continue };
+        match phase {
+            FaultPhase::Inject if receipt.outcome == Outcome::Skipped => (),
+            FaultPhase::Inject => open.push((fault, nodes, *time)),
+            FaultPhase::Heal => {
+                // Of two alike, the one that was injected first ends the sooner.
+                let healed = open.iter().position(|(other, hurt, _)| *other == fault && *hurt == nodes);
+                if let Some(healed) = healed {
+                    open.remove(healed);
+                }
+            }
+        }
+    }
+    open.into_iter().map(|(fault, nodes, time)| {
+        let nodes = nodes.iter().map(ToString::to_string).collect::<Vec<_>>();
+        format!("{fault} of {} at {} was never healed", nodes.join("+"), seconds(time))
+    })
 }
 
 /// What happened, in the words of a report.

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::bounds::Bound;
 use crate::history::{History, NodeId, OpKind};
 use crate::trace::Trace;
 
@@ -39,6 +40,9 @@ pub struct Expectations {
     /// without it such times are told and not judged.
     #[serde(default)]
     pub unavailable_max_ms: Option<u64>,
+    /// What the run's scenario allows and demands.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bounds: Vec<Bound>,
 }
 
 /// What a system promises its clients. It decides which checker judges the operations.

@@ -4,7 +4,9 @@
 //! evidence and the same [`Budget`] give the same finding, on the day of the run and years later. The formats
 //! of the evidence are specified in `HISTORY.md`.
 
+pub mod account;
 mod availability;
+mod bounds;
 mod consistency;
 pub mod counterexample;
 mod coverage;
@@ -16,13 +18,16 @@ pub mod history;
 mod json;
 pub mod linearizable;
 mod liveness;
+pub mod measures;
 pub mod model;
 pub mod picture;
 pub mod raft;
+mod reign;
 mod summary;
 pub mod trace;
 
 pub use availability::Availability;
+pub use bounds::{Bound, Bounds};
 pub use consistency::{Append, Sequential, Staleness};
 pub use counterexample::Counterexample;
 pub use coverage::Coverage;
@@ -53,6 +58,7 @@ pub const CHECKERS: &[&dyn Checker] = &[
     &raft::SnapshotMatchesLog,
     &Recovery,
     &Availability,
+    &Bounds,
     &Crashes,
     &Coverage,
 ];

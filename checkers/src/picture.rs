@@ -7,20 +7,23 @@
 //!
 //! A picture is a function of evidence and finding, without scripts, within [`BYTES_MAX`] however long the history is.
 
+mod leadership;
 mod scale;
 mod scene;
 mod svg;
 
 use std::collections::BTreeMap;
 
+pub use self::leadership::{Panel, leadership};
 use self::scale::Scale;
-use self::scene::{arrows, beside, reigns};
+use self::scene::{arrows, beside};
 use self::svg::{Svg, width_of};
 use crate::counterexample::{Counterexample, phrase};
 use crate::disturbance::disturbances;
 use crate::evidence::Evidence;
 use crate::finding::{Anomaly, Finding, Verdict, seconds};
 use crate::history::{Completion, NodeId, ProcessId, Time};
+use crate::reign::reigns;
 
 /// No picture is larger.
 pub const BYTES_MAX: usize = 200_000;

@@ -489,6 +489,11 @@ mod coverage {
     }
 
     #[test]
+    fn never_healed() {
+        check("coverage/never_healed.txt");
+    }
+
+    #[test]
     fn lacking() {
         check("coverage/lacking.txt");
     }

@@ -108,6 +108,8 @@ fn boot_on_loopback(directory: &Path, seed: u64) -> Result<Duration, Failure> {
         members: members.clone(),
         data_dir: run.data(id),
         trace: run.trace(id),
+        failpoints: None,
+        joins: false,
         seed: seeds.next_u64(),
     });
     let specs = specs.collect::<Vec<_>>();

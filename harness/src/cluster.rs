@@ -3,7 +3,7 @@
 //! This is where the nemesis's capabilities meet a real system. Every way out of it kills and reaps the nodes; if the
 //! harness itself is killed, the pid namespace takes them along.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::net::Ipv4Addr;
 use std::os::unix::process::ExitStatusExt;
@@ -14,8 +14,10 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use checkers::history::NodeId;
-use nemesis::cluster::{ClusterError, Links, Processes};
+use nemesis::cluster::{ClusterError, Failpoints, Links, Membership, Processes};
+use nemesis::faults::Needs;
 use nemesis::net::{Endpoint, LinkCounters, Network, Rule};
+use nemesis::signals::Signals;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rand::{Rng, SeedableRng};
@@ -27,6 +29,11 @@ use crate::plan::Plan;
 use crate::recorder::Recorder;
 use crate::run_dir::RunDir;
 use crate::system::{self, NodeSpec, Observe, System};
+
+mod failpoints;
+mod members;
+
+use failpoints::Armed;
 
 /// How often the supervisor looks for nodes that ended by themselves.
 const SUPERVISION_PERIOD: Duration = Duration::from_millis(50);
@@ -49,6 +56,9 @@ struct Shared {
     processes: Mutex<BTreeMap<NodeId, Process>>,
     /// Deaths that were noticed by the way and not yet told.
     untold: Mutex<Vec<Death>>,
+    armed: Armed,
+    /// Nodes that were started last with an empty disk, after the cluster was.
+    wiped: Mutex<BTreeSet<NodeId>>,
 }
 
 enum Process {
@@ -76,6 +86,8 @@ impl Cluster {
         let nodes = run.node_ids(plan);
         let members = nodes.iter().map(|&node| (node, network.address(node))).collect::<Vec<_>>();
         let mut seeds = Pcg64Mcg::seed_from_u64(plan.streams.nodes);
+        // Without a fault that needs them, nodes do not look for them.
+        let has_failpoints = plan.schedule.needs(Needs::Failpoints);
         let specs = members
             .iter()
             .map(|&(id, address)| {
@@ -85,6 +97,8 @@ impl Cluster {
                     members: members.clone(),
                     data_dir: run.data(id),
                     trace: run.trace(id),
+                    failpoints: has_failpoints.then(|| run.node(id).join("failpoints")),
+                    joins: false,
                     seed: seeds.next_u64(),
                 };
                 (id, spec)
@@ -109,6 +123,8 @@ impl Cluster {
                 observer,
                 processes,
                 untold: Mutex::default(),
+                armed: Armed::default(),
+                wiped: Mutex::default(),
             }),
         })
     }
@@ -156,16 +172,30 @@ impl Cluster {
 
     /// Nodes that ended by themselves since the last call.
     pub fn deaths(&self) -> Vec<Death> {
-        let mut deaths = std::mem::take(&mut *self.untold());
+        self.reap();
+        std::mem::take(&mut *self.untold())
+    }
+
+    /// Notices nodes that ended by themselves.
+    fn reap(&self) {
         for (&node, process) in self.processes().iter_mut() {
             let Process::Up(child) = process else { continue };
             if let Ok(Some(status)) = child.try_wait() {
                 *process = Process::Down;
                 self.shared.observer.down(node);
-                deaths.push(self.death(node, status));
+                self.ended_by_itself(node, status);
             }
         }
-        deaths
+    }
+
+    /// A node ended that nobody had killed: a fault that armed a failpoint will ask, of anything else the run is told.
+    fn ended_by_itself(&self, node: NodeId, status: ExitStatus) {
+        let at_point = self.shared.system.failpoints().map(|points| points.exit_status);
+        if !self.shared.armed.explains(node, status, at_point) {
+            let death =
+                Death { node, status: in_words(status), crash: is_crash(status), log: self.log_tail(node) };
+            self.untold().push(death);
+        }
     }
 
     /// Records nodes that end by themselves, until the guard is dropped.
@@ -223,15 +253,16 @@ impl Cluster {
         self.shared.untold.lock().expect("nobody panics while holding the deaths")
     }
 
-    fn death(&self, node: NodeId, status: ExitStatus) -> Death {
-        Death { node, status: in_words(status), crash: is_crash(status), log: self.log_tail(node) }
+    fn wiped(&self) -> MutexGuard<'_, BTreeSet<NodeId>> {
+        self.shared.wiped.lock().expect("nobody panics while holding the wiped nodes")
     }
 
     fn spawn(&self, node: NodeId) -> std::io::Result<Child> {
-        let spec = &self.shared.specs[&node];
+        let mut spec = self.shared.specs[&node].clone();
+        spec.joins = self.wiped().contains(&node);
         let dir = self.shared.run.node(node);
         let log = |name: &str| File::options().append(true).create(true).open(dir.join(name));
-        let mut command = self.shared.system.command(spec, &self.shared.plan.settings);
+        let mut command = self.shared.system.command(&spec, &self.shared.plan.settings);
         command.stdin(Stdio::null()).stdout(log("stdout.log")?).stderr(log("stderr.log")?);
         self.shared.network.command_in(node, &mut command)?;
         command.spawn()
@@ -283,6 +314,18 @@ impl nemesis::cluster::Cluster for Cluster {
     fn links(&mut self) -> Option<&mut dyn Links> {
         Some(self)
     }
+
+    fn failpoints(&mut self) -> Option<&mut dyn Failpoints> {
+        self.shared.system.failpoints().is_some().then_some(self as &mut dyn Failpoints)
+    }
+
+    fn membership(&mut self) -> Option<&mut dyn Membership> {
+        self.shared.system.members().is_some().then_some(self as &mut dyn Membership)
+    }
+
+    fn signals(&self) -> Signals {
+        Signals { leader: nemesis::cluster::Cluster::leader(self), ..self.shared.observer.signals() }
+    }
 }
 
 impl Processes for Cluster {
@@ -305,8 +348,7 @@ impl Processes for Cluster {
         let os = |source| ClusterError::Os { action: "kill", node, source };
         // A node that crashed since the last look was not killed, and its crash must not pass as our doing.
         if let Some(status) = child.try_wait().map_err(os)? {
-            let death = self.death(node, status);
-            self.untold().push(death);
+            self.ended_by_itself(node, status);
             return Err(ClusterError::Down(node));
         }
         child.kill().map_err(os)?;
@@ -322,7 +364,7 @@ impl Processes for Cluster {
             // It died since the last look: it is down, and needs its start.
             *process = Process::Down;
             self.shared.observer.down(node);
-            self.untold().push(self.death(node, status));
+            self.ended_by_itself(node, status);
         }
         let child = self.spawn(node).map_err(|source| ClusterError::Os { action: "start", node, source })?;
         let pid = pid_of(&child);
@@ -336,6 +378,18 @@ impl Processes for Cluster {
 
     fn resume(&mut self, node: NodeId) -> std::result::Result<(), ClusterError> {
         self.signal(node, Signal::SIGCONT, "resume")
+    }
+
+    fn wipe(&mut self, node: NodeId) -> std::result::Result<(), ClusterError> {
+        // Held, so that nobody starts the node meanwhile.
+        let processes = Cluster::processes(self);
+        if matches!(processes.get(&node), Some(Process::Up(_))) {
+            return Err(ClusterError::Up(node));
+        }
+        let data = &self.shared.specs[&node].data_dir;
+        std::fs::remove_dir_all(data).map_err(|source| ClusterError::Os { action: "wipe", node, source })?;
+        self.wiped().insert(node);
+        Ok(())
     }
 }
 

@@ -5,6 +5,7 @@ use nemesis::faults::selection::Choice;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::scenario::Scenario;
 
 /// How the nodes of the cluster are set. Systems take what they have and refuse what they lack.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,6 +103,12 @@ pub struct RunConfig {
     pub workload: String,
     /// Which faults, each with what was asked for of it.
     pub faults: Vec<Choice>,
+    /// How much of what was asked for every run holds.
+    pub variety: Variety,
+    /// How many faults may be in force at once.
+    pub overlap: usize,
+    /// Whether faults that overlap may hurt more nodes than a quorum can do without.
+    pub beyond_quorum: bool,
     /// How long clients and nemesis work.
     pub time_limit_ms: u64,
     /// Operations a second, all processes together.
@@ -118,10 +125,25 @@ pub struct RunConfig {
     pub reads: Reads,
     /// What the system promises, and is judged by.
     pub consistency: Consistency,
+    /// The scenario whose faults are injected, in place of random ones.
+    pub scenario: Option<Scenario>,
     /// How the nodes are set.
     pub settings: Settings,
 }
 
+/// How much of what was asked for every run holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Variety {
+    /// Every fault, at least once.
+    Every,
+    /// Some of the faults, by the seed.
+    Mix,
+    /// Some of the faults, and other settings of cluster and clients than were asked for, by the seed.
+    Swarm,
+}
+
+/// More faults at once than this nobody can tell apart.
+const OVERLAP_MAX: u64 = 10;
 /// More nodes than this do not fit the addresses of the sandbox, nor the machine.
 const NODES_MAX: u16 = 99;
 /// More processes than this do not fit the ports of the harness's address.
@@ -141,6 +163,9 @@ impl RunConfig {
             nodes,
             workload: "register".to_owned(),
             faults: Vec::new(),
+            variety: Variety::Every,
+            overlap: 1,
+            beyond_quorum: false,
             time_limit_ms: 1,
             rate: 1,
             concurrency: 1,
@@ -149,6 +174,7 @@ impl RunConfig {
             unavailable_max_ms: None,
             reads: Reads::default(),
             consistency: Consistency::default(),
+            scenario: None,
             settings,
         }
     }
@@ -165,6 +191,7 @@ impl RunConfig {
             }
             Err(Error::usage(format!("{option} must be 1 to {max}")))
         };
+        within("--overlap", self.overlap as u64, OVERLAP_MAX)?;
         within("--concurrency", self.concurrency.into(), PROCESSES_MAX.into())?;
         within("--rate", self.rate.into(), RATE_MAX.into())?;
         within("--operation-timeout-ms", self.operation_timeout_ms, TIMEOUT_MAX_MS)?;
@@ -183,6 +210,9 @@ mod tests {
             nodes: 5,
             workload: "register".to_owned(),
             faults: Vec::new(),
+            variety: Variety::Every,
+            overlap: 2,
+            beyond_quorum: false,
             time_limit_ms: 30_000,
             rate: 300,
             concurrency: 10,
@@ -191,6 +221,7 @@ mod tests {
             unavailable_max_ms: None,
             reads: Reads::default(),
             consistency: Consistency::default(),
+            scenario: None,
             settings: Settings::default(),
         }
     }

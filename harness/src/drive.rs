@@ -176,21 +176,25 @@ struct Process {
     id: checkers::history::ProcessId,
     node: NodeId,
     client: Box<dyn crate::system::Client>,
+    cluster: Cluster,
     recorder: Arc<Recorder>,
 }
 
 impl Process {
     fn new(plan: &Plan, cluster: &Cluster, recorder: &Arc<Recorder>, node: NodeId) -> Self {
         let client = cluster.system().client(cluster.spec(node), ClientOptions::of(plan));
-        Self { id: recorder.new_process(), node, client, recorder: Arc::clone(recorder) }
+        let (cluster, recorder) = (cluster.clone(), Arc::clone(recorder));
+        Self { id: recorder.new_process(), node, client, cluster, recorder }
     }
 
     async fn perform(&mut self, op: &Op) -> Completion {
         self.recorder.invoke(self.id, self.node, op);
         let completion = self.client.invoke(op).await;
         self.recorder.complete(self.id, &completion);
-        if matches!(completion, Completion::Info { .. }) {
-            self.id = self.recorder.new_process();
+        match completion {
+            Completion::Ok(_) => self.cluster.observer().acknowledged(self.node),
+            Completion::Info { .. } => self.id = self.recorder.new_process(),
+            Completion::Fail { .. } => (),
         }
         completion
     }

@@ -36,6 +36,20 @@ pub struct Judgement {
 ///
 /// A damaged plan, history or trace is bad usage that names file, line and field. Nothing is overwritten then.
 pub fn judge_run(run: &RunDir) -> Result<Judgement> {
+    let (evidence, warnings) = read_evidence(run)?;
+    let judgement = judge(CHECKERS, &evidence, warnings);
+    let findings = checkers::finding::to_json(&judgement.findings, &evidence);
+    replace(&run.findings(), Some(&findings))?;
+    replace(&run.picture(), judgement.picture.as_deref())?;
+    Ok(judgement)
+}
+
+/// Everything that a run left for the checkers, and what was odd about the files.
+///
+/// # Errors
+///
+/// As for [`judge_run`].
+pub fn read_evidence(run: &RunDir) -> Result<(Evidence, Vec<Warning>)> {
     let plan = run.read_plan()?;
     let (history, mut warnings) = read_history(&run.history(), "history.jsonl")?;
     let mut traces = Vec::new();
@@ -45,12 +59,7 @@ pub fn judge_run(run: &RunDir) -> Result<Judgement> {
             warnings.extend(odd);
         }
     }
-    let evidence = Evidence { history, traces, expectations: plan.expectations };
-    let judgement = judge(CHECKERS, &evidence, warnings);
-    let findings = checkers::finding::to_json(&judgement.findings, &evidence);
-    replace(&run.findings(), Some(&findings))?;
-    replace(&run.picture(), judgement.picture.as_deref())?;
-    Ok(judgement)
+    Ok((Evidence { history, traces, expectations: plan.expectations }, warnings))
 }
 
 /// Beside and renamed: whoever reads the file sees the old or the new one, never half of it. Without a text there is no

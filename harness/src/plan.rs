@@ -7,19 +7,22 @@
 //! a fault does not change the operations.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
 
 use checkers::history::NodeId;
 use checkers::model::Object;
 use checkers::{Consistency, Expectations, ExpectedFault};
-use nemesis::schedule::{self, DrawError, Schedule};
+use nemesis::draw::{DrawError, Wish, draw};
+use nemesis::schedule::Schedule;
 use rand::Rng;
 use rand::SeedableRng;
 use rand_pcg::Pcg64Mcg;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Reads, RunConfig, Settings};
+use crate::config::{Reads, RunConfig, Settings, Variety};
 use crate::error::{Error, Result};
-use crate::{system, workload};
+use crate::{swarm, system, workload};
 
 /// The version of the plan's format.
 pub const FORMAT: u32 = 1;
@@ -42,6 +45,9 @@ pub struct Plan {
     /// What clients ask of their reads.
     #[serde(default)]
     pub reads: Reads,
+    /// Name of the scenario that the schedule is of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scenario: Option<String>,
     /// How the nodes are set.
     pub settings: Settings,
     /// How many processes.
@@ -79,19 +85,55 @@ pub struct Streams {
 
 impl Streams {
     fn draw(seed: u64) -> Self {
-        // A stream is a generator of its own, seeded from the run's seed and the purpose's number, so a new
-        // purpose changes none of the others.
-        let stream = |purpose: u64| {
-            Pcg64Mcg::seed_from_u64(seed ^ purpose.wrapping_mul(0x9e37_79b9_7f4a_7c15)).next_u64()
-        };
         Self {
-            operations: stream(1),
-            faults: stream(2),
-            targets: stream(3),
-            packets: stream(4),
-            nodes: stream(5),
+            operations: stream(seed, 1),
+            faults: stream(seed, 2),
+            targets: stream(seed, 3),
+            packets: stream(seed, 4),
+            nodes: stream(seed, 5),
         }
     }
+}
+
+impl Plan {
+    /// Reads a plan that was saved, or written by hand.
+    ///
+    /// # Errors
+    ///
+    /// Bad usage that names the file, and the line and field where it is no plan.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = fs::read_to_string(path)
+            .map_err(|error| Error::usage(format!("cannot read {}: {error}", path.display())))?;
+        let plan: Self = serde_json::from_str(&text)
+            .map_err(|error| Error::usage(format!("{}: not a plan: {error}", path.display())))?;
+        if plan.format != FORMAT {
+            return Err(Error::usage(format!(
+                "{}: format {} is not known, this harness reads format {FORMAT}",
+                path.display(),
+                plan.format,
+            )));
+        }
+        Ok(plan)
+    }
+
+    /// Saves the plan.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let text = serde_json::to_string_pretty(self).expect("a plan has only string keys") + "\n";
+        fs::write(path, text).map_err(|error| Error::io("write", path, &error))
+    }
+}
+
+/// The purpose of the stream that settings are drawn from. It is used up before the run, so it is not in the plan.
+const SETTINGS: u64 = 6;
+
+/// A stream is a generator of its own, seeded from the run's seed and the purpose's number, so a new purpose changes none
+/// of the others.
+fn stream(seed: u64, purpose: u64) -> u64 {
+    Pcg64Mcg::seed_from_u64(seed ^ purpose.wrapping_mul(0x9e37_79b9_7f4a_7c15)).next_u64()
 }
 
 /// Draws the plan of a run.
@@ -106,27 +148,32 @@ pub fn plan(config: &RunConfig, seed: u64) -> Result<Plan> {
     let workload = workload::find(&config.workload)?;
     check_consistency(config)?;
     let streams = Streams::draw(seed);
-    let election_ms = config.settings.election_ms;
-    let schedule =
-        schedule::draw(&config.faults, config.time_limit_ms, config.nodes, election_ms, streams.faults)
-            .map_err(|error| {
-                let usage = Error::usage(&error);
-                match error {
-                    DrawError::Impossible { .. } => {
-                        usage.help("choose others with --faults, or raise --nodes")
-                    }
-                    DrawError::Unknown(_) | DrawError::TooShort { .. } => usage,
-                }
-            })?;
+    let drawn;
+    let config = match config.variety {
+        Variety::Every | Variety::Mix => config,
+        Variety::Swarm => {
+            drawn = swarm::draw(config, stream(seed, SETTINGS));
+            &drawn
+        }
+    };
+    let schedule = match &config.scenario {
+        Some(scenario) => scenario.schedule(),
+        None => random(config, streams.faults)?,
+    };
     let expectations = Expectations {
         nodes: (1..=config.nodes).map(NodeId).collect(),
         operation_kinds: workload.operation_kinds().to_vec(),
         ok_operations_min: ok_operations_min(config),
-        faults: expected_faults(config),
+        faults: expected_faults(&schedule),
         recovery_limit_ms: config.recovery_limit_ms,
         complete: true,
         consistency: config.consistency,
         unavailable_max_ms: config.unavailable_max_ms,
+        bounds: config
+            .scenario
+            .as_ref()
+            .map(|scenario| scenario.bounds(&config.settings))
+            .unwrap_or_default(),
     };
     Ok(Plan {
         format: FORMAT,
@@ -136,6 +183,7 @@ pub fn plan(config: &RunConfig, seed: u64) -> Result<Plan> {
         nodes: config.nodes,
         workload: config.workload.clone(),
         reads: config.reads,
+        scenario: config.scenario.as_ref().map(|scenario| scenario.name.clone()),
         settings: config.settings.clone(),
         concurrency: config.concurrency,
         rate: config.rate,
@@ -161,9 +209,28 @@ fn check_consistency(config: &RunConfig) -> Result<()> {
     Ok(())
 }
 
-/// Every kind of fault that was asked for must have happened at least once.
-fn expected_faults(config: &RunConfig) -> Vec<ExpectedFault> {
-    let names = config.faults.iter().map(|choice| choice.fault.clone()).collect::<BTreeSet<_>>();
+fn random(config: &RunConfig, seed: u64) -> Result<Schedule> {
+    let wish = Wish {
+        faults: &config.faults,
+        mix: config.variety != Variety::Every,
+        time_limit_ms: config.time_limit_ms,
+        nodes: config.nodes,
+        election_ms: config.settings.election_ms,
+        overlap: config.overlap,
+        beyond_quorum: config.beyond_quorum,
+    };
+    draw(&wish, seed).map_err(|error| {
+        let usage = Error::usage(&error);
+        match error {
+            DrawError::Impossible { .. } => usage.help("choose others with --faults, or raise --nodes"),
+            DrawError::Unknown(_) | DrawError::TooShort { .. } => usage,
+        }
+    })
+}
+
+/// Every kind of fault that is in the schedule must have happened at least once.
+fn expected_faults(schedule: &Schedule) -> Vec<ExpectedFault> {
+    let names = schedule.steps.iter().map(|step| step.fault.clone()).collect::<BTreeSet<_>>();
     names.into_iter().map(|name| ExpectedFault { name, times: 1 }).collect()
 }
 

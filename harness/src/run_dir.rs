@@ -20,7 +20,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use checkers::history::NodeId;
 
 use crate::error::{Error, Result};
-use crate::plan::{self, Plan};
+use crate::plan::Plan;
 
 /// What a run directory is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,8 +70,7 @@ impl RunDir {
             let data = run.data(node);
             fs::create_dir_all(&data).map_err(|error| Error::io("create", &data, &error))?;
         }
-        let text = serde_json::to_string_pretty(plan).expect("a plan has only string keys") + "\n";
-        fs::write(run.plan(), text).map_err(|error| Error::io("write", &run.plan(), &error))?;
+        plan.write(&run.plan())?;
         if purpose == Purpose::Up {
             return Ok(run);
         }
@@ -102,20 +101,7 @@ impl RunDir {
 
     /// Reads the plan back.
     pub fn read_plan(&self) -> Result<Plan> {
-        let path = self.plan();
-        let text = fs::read_to_string(&path)
-            .map_err(|error| Error::usage(format!("cannot read {}: {error}", path.display())))?;
-        let plan: Plan = serde_json::from_str(&text)
-            .map_err(|error| Error::usage(format!("{}: not a plan: {error}", path.display())))?;
-        if plan.format != plan::FORMAT {
-            return Err(Error::usage(format!(
-                "{}: format {} is not known, this harness reads format {}",
-                path.display(),
-                plan.format,
-                plan::FORMAT
-            )));
-        }
-        Ok(plan)
+        Plan::read(&self.plan())
     }
 
     /// The nodes of a plan.

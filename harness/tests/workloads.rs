@@ -73,7 +73,7 @@ fn serializable_reads_are_sequential_and_not_linearizable() {
     let reads = [&reads[..], &["--faults", "partition:leader", "--time-limit", "5"]].concat();
     let (status, object) = run("serializable", &reads);
     assert_eq!((status, verdict(&object, "linearizable")), (1, &Json::from("invalid")), "{object}");
-    let (status, object) = run("sequential", &[&reads, &["--consistency", "sequential"]].concat());
+    let (status, object) = run("sequential", &[&reads[..], &["--consistency", "sequential"]].concat());
     assert_eq!((status, verdict(&object, "sequential")), (0, &Json::from("valid")), "{object}");
 }
 

@@ -1,9 +1,12 @@
-//! A cluster as the nemesis sees it: processes and links, and who leads. It never learns which system runs.
+//! A cluster as the nemesis sees it: processes, links, members, and who leads. It never learns which system runs.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use checkers::history::NodeId;
 use nix::unistd::Pid;
+
+use crate::signals::Signals;
 
 /// Starts, stops and looks at the OS processes of the nodes.
 ///
@@ -20,6 +23,48 @@ pub trait Processes {
     fn pause(&mut self, node: NodeId) -> Result<(), ClusterError>;
     /// SIGCONT.
     fn resume(&mut self, node: NodeId) -> Result<(), ClusterError>;
+    /// Empties the data directory of a node that is down. It is started as one that waits until it is told of the others.
+    fn wipe(&mut self, node: NodeId) -> Result<(), ClusterError> {
+        let reason = "where its data lies is not known".to_owned();
+        Err(ClusterError::Refused { action: "wipe", node, reason })
+    }
+}
+
+/// Lets nodes die at points of their own code, for systems that have such points.
+pub trait Failpoints {
+    /// Points that a working node reaches again and again.
+    fn points(&self) -> &'static [&'static str];
+    /// Lets the node die when it reaches the point for the `nth` time from now.
+    fn arm(&mut self, node: NodeId, point: &str, nth: u64) -> Result<(), ClusterError>;
+    /// Takes back whatever is armed in the node.
+    fn disarm(&mut self, node: NodeId) -> Result<(), ClusterError>;
+    /// How the node ended at an armed point, in words as `waitid` reported it; `None` while it has not.
+    fn ended(&mut self, node: NodeId) -> Option<String>;
+}
+
+/// Changes who belongs to the cluster and who leads it, by asking the system as an operator would.
+///
+/// Each call asks once; whoever calls looks at the members to learn what came of it.
+pub trait Membership {
+    /// The members as `asked` knows them, and whether each has a vote.
+    fn members(&mut self, asked: NodeId) -> Result<BTreeMap<NodeId, Voice>, ClusterError>;
+    /// Makes the node a member without a vote.
+    fn add(&mut self, node: NodeId) -> Result<(), ClusterError>;
+    /// Gives a member a vote.
+    fn promote(&mut self, node: NodeId) -> Result<(), ClusterError>;
+    /// Ends the node's membership. Its process goes on.
+    fn remove(&mut self, node: NodeId) -> Result<(), ClusterError>;
+    /// Asks the leader to hand over to this node.
+    fn transfer(&mut self, to: NodeId) -> Result<(), ClusterError>;
+}
+
+/// Whether a member has a vote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Voice {
+    /// It counts for elections and commits.
+    Voter,
+    /// It only receives the log.
+    Learner,
 }
 
 /// Changes and measures the links between nodes, by direction.
@@ -45,6 +90,19 @@ pub trait Cluster {
     fn processes(&mut self) -> &mut dyn Processes;
     /// The links, where the sandbox has a switch.
     fn links(&mut self) -> Option<&mut dyn Links>;
+    /// Points at which nodes can be told to die, if the system has them.
+    fn failpoints(&mut self) -> Option<&mut dyn Failpoints> {
+        None
+    }
+    /// Members and leadership, if the system lets them be changed.
+    fn membership(&mut self) -> Option<&mut dyn Membership> {
+        None
+    }
+    /// What the cluster shows of itself now, for triggers. It is asked for every few milliseconds while a step waits, so
+    /// it must be cheap.
+    fn signals(&self) -> Signals {
+        Signals { leader: self.leader(), ..Signals::default() }
+    }
 }
 
 /// Why something could not be done to the cluster.
@@ -56,6 +114,16 @@ pub enum ClusterError {
     /// The node is running already.
     #[error("{0} is already running")]
     Up(NodeId),
+    /// The system under test refused, or did not answer.
+    #[error("failed to {action} {node}: {reason}")]
+    Refused {
+        /// What was asked: `remove`, `add`, ….
+        action: &'static str,
+        /// Of which node.
+        node: NodeId,
+        /// What it answered.
+        reason: String,
+    },
     /// The operating system refused.
     #[error("failed to {action} {node}: {source}")]
     Os {

@@ -40,6 +40,19 @@ pub enum Range {
     Text(&'static [&'static str]),
 }
 
+impl fmt::Display for Range {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number { min, max, usual } => {
+                let usual = usual.iter().map(ToString::to_string).collect::<Vec<_>>();
+                write!(f, "{min} to {max}, usually {}", usual.join(" or "))
+            }
+            Self::Word(words) => write!(f, "{}", words.join(" or ")),
+            Self::Text(usual) => write!(f, "usually {}", usual.join(" or ")),
+        }
+    }
+}
+
 /// A setting.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(untagged)]
@@ -130,6 +143,18 @@ impl Knobs {
             (knob.name.to_owned(), self.0.get(knob.name).cloned().unwrap_or(drawn))
         });
         Self(all.collect())
+    }
+
+    /// These settings, and for about half of the other knobs that are `declared` one drawn from what is usual.
+    #[must_use]
+    pub fn half(&self, declared: &[Knob], rng: &mut Rng) -> Self {
+        let Self(mut all) = self.complete(declared, rng);
+        all.retain(|name, _| {
+            // Drawn for every knob, so that asking for one setting does not change the others.
+            let stays = rng.random_bool(0.5);
+            stays || self.0.contains_key(name)
+        });
+        Self(all)
     }
 }
 

@@ -13,17 +13,20 @@ use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::Cluster;
+use crate::trigger::Progress;
 
 /// The generator of every random choice; its stream is fixed across releases, so a seed keeps its meaning.
 pub type Rng = rand_pcg::Pcg32;
 
-/// A choice of nodes, written as `one`, `leader`, `followers`, `minority`, `majority`, `all`, `n3` or `n1+n2`.
+/// A choice of nodes, written as `one`, `leader`, `followers`, `minority`, `majority`, `all`, `n3`, `n1+n2` or `step-1`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Target {
     /// Any one node.
     One,
     /// The leader of the highest term known.
     Leader,
+    /// Any one node but the leader.
+    Follower,
     /// Every node but the leader.
     Followers,
     /// As many random nodes as a quorum can lose. The leader may be among them.
@@ -34,12 +37,18 @@ pub enum Target {
     All,
     /// These nodes.
     Nodes(BTreeSet<NodeId>),
+    /// The nodes that an earlier step of the schedule hit, by its number, from 1.
+    Step(usize),
 }
 
+/// How the target that refers to a step begins.
+const STEP: &str = "step-";
+
 /// The symbolic targets and their names.
-static NAMES: [(&str, Target); 6] = [
+static NAMES: [(&str, Target); 7] = [
     ("one", Target::One),
     ("leader", Target::Leader),
+    ("follower", Target::Follower),
     ("followers", Target::Followers),
     ("minority", Target::Minority),
     ("majority", Target::Majority),
@@ -50,24 +59,36 @@ static NAMES: [(&str, Target); 6] = [
 pub const ABOUT: &[(&str, &str)] = &[
     ("one", "any one node"),
     ("leader", "the leader of the highest term known when the step runs"),
+    ("follower", "any one node but the leader"),
     ("followers", "every node but the leader"),
     ("minority", "as many random nodes as a quorum can lose; the leader may be among them"),
     ("majority", "as few random nodes as make a quorum"),
     ("all", "every node"),
     ("n1+n2", "these nodes"),
+    ("step-1", "the nodes that this step of the schedule hit; in plans only"),
 ];
 
 impl Target {
-    /// The nodes meant now, in order.
+    /// The nodes meant now, in order. `steps` is what has become of the steps of the schedule.
     ///
     /// # Errors
     ///
     /// Why there are none, in words that read after "skipped: ".
-    pub fn resolve(&self, cluster: &dyn Cluster, rng: &mut Rng) -> Result<Vec<NodeId>, String> {
+    pub fn resolve(
+        &self,
+        cluster: &dyn Cluster,
+        steps: &[Progress],
+        rng: &mut Rng,
+    ) -> Result<Vec<NodeId>, String> {
         let all = cluster.nodes();
         self.check(all.len()).and_then(|()| match self {
             Self::One => Ok(vec![all[rng.random_range(0..all.len())]]),
             Self::Leader => Ok(vec![leader_of(cluster)?]),
+            Self::Follower => {
+                let leader = leader_of(cluster)?;
+                let others = all.into_iter().filter(|&node| node != leader).collect::<Vec<_>>();
+                Ok(vec![others[rng.random_range(0..others.len())]])
+            }
             Self::Followers => {
                 let leader = leader_of(cluster)?;
                 Ok(all.into_iter().filter(|&node| node != leader).collect())
@@ -79,6 +100,10 @@ impl Target {
                 Some(unknown) => Err(format!("there is no node {unknown} in this cluster")),
                 None => Ok(nodes.iter().copied().collect()),
             },
+            Self::Step(number) => {
+                let hit = steps.get(number - 1).and_then(Progress::hit);
+                hit.map(<[_]>::to_vec).ok_or_else(|| format!("step {number} hit nobody"))
+            }
         })
     }
 
@@ -89,8 +114,8 @@ impl Target {
     /// Why it cannot.
     pub fn check(&self, size: usize) -> Result<(), String> {
         let size_min = match self {
-            Self::One | Self::Leader | Self::Majority | Self::All => 1,
-            Self::Followers => 2,
+            Self::One | Self::Leader | Self::Majority | Self::All | Self::Step(_) => 1,
+            Self::Follower | Self::Followers => 2,
             Self::Minority => 3,
             Self::Nodes(nodes) => nodes.last().map_or(0, |node| usize::from(node.0)),
         };
@@ -100,9 +125,22 @@ impl Target {
         Err(format!("target `{self}` needs a cluster of at least {size_min} nodes; this one has {size}"))
     }
 
+    /// How many nodes it means in a cluster of `size` nodes. An earlier step's nodes are counted there.
+    pub fn count(&self, size: usize) -> usize {
+        match self {
+            Self::One | Self::Leader | Self::Follower => 1,
+            Self::Followers => size.saturating_sub(1),
+            Self::Minority => size.saturating_sub(1) / 2,
+            Self::Majority => size / 2 + 1,
+            Self::All => size,
+            Self::Nodes(nodes) => nodes.len(),
+            Self::Step(_) => 0,
+        }
+    }
+
     /// Whether it depends on who leads.
     pub fn needs_leader(&self) -> bool {
-        matches!(self, Self::Leader | Self::Followers)
+        matches!(self, Self::Leader | Self::Follower | Self::Followers)
     }
 }
 
@@ -124,6 +162,9 @@ impl fmt::Display for Target {
             let names = nodes.iter().map(ToString::to_string).collect::<Vec<_>>();
             return f.pad(&names.join("+"));
         }
+        if let Self::Step(number) = self {
+            return f.pad(&format!("{STEP}{number}"));
+        }
         let (name, _) =
             NAMES.iter().find(|(_, target)| target == self).expect("every symbolic target has a name");
         f.pad(name)
@@ -136,6 +177,11 @@ impl FromStr for Target {
     fn from_str(text: &str) -> Result<Self, String> {
         if let Some((_, target)) = NAMES.iter().find(|(name, _)| *name == text) {
             return Ok(target.clone());
+        }
+        if let Some(number) = text.strip_prefix(STEP).and_then(|number| number.parse().ok())
+            && number > 0
+        {
+            return Ok(Self::Step(number));
         }
         text.split('+').map(str::parse).collect::<Result<_, String>>().map(Self::Nodes).map_err(|_| {
             let names = NAMES.each_ref().map(|(name, _)| *name).join(", ");
@@ -182,13 +228,13 @@ mod tests {
 
     fn resolve(text: &str, leader: Option<u16>, seed: u64) -> Result<Vec<u16>, String> {
         let target = text.parse::<Target>()?;
-        let nodes = target.resolve(&Five { leader: leader.map(NodeId) }, &mut Rng::new(seed, 0))?;
+        let nodes = target.resolve(&Five { leader: leader.map(NodeId) }, &[], &mut Rng::new(seed, 0))?;
         Ok(nodes.into_iter().map(|node| node.0).collect())
     }
 
     #[test]
     fn targets_are_written_as_they_are_read() {
-        for text in ["one", "leader", "followers", "minority", "majority", "all", "n3", "n1+n2"] {
+        for text in ["one", "leader", "followers", "minority", "majority", "all", "n3", "n1+n2", "step-2"] {
             let target = text.parse::<Target>().expect(text);
             assert_eq!(target.to_string(), text);
         }
@@ -197,7 +243,7 @@ mod tests {
     #[test]
     fn a_mistyped_target_lists_what_there_is() {
         let reason = "leadr".parse::<Target>().expect_err("no such target");
-        assert!(reason.contains("`leadr` is not a target; use one, leader, followers"), "{reason}");
+        assert!(reason.contains("`leadr` is not a target; use one, leader, follower, followers"), "{reason}");
     }
 
     #[test]
@@ -219,6 +265,18 @@ mod tests {
     fn the_same_seed_chooses_the_same_nodes() {
         assert_eq!(resolve("majority", None, 7), resolve("majority", None, 7));
         assert_eq!(resolve("majority", None, 7).expect("five nodes").len(), 3);
+    }
+
+    #[test]
+    fn a_step_means_the_nodes_that_it_hit() {
+        let resolve = |text: &str| {
+            let steps = [Progress::Skipped, Progress::InForce(vec![NodeId(2), NodeId(4)])];
+            let target = text.parse::<Target>().expect("a target");
+            target.resolve(&Five { leader: None }, &steps, &mut Rng::new(1, 1))
+        };
+        assert_eq!(resolve("step-2"), Ok(vec![NodeId(2), NodeId(4)]));
+        assert_eq!(resolve("step-1"), Err("step 1 hit nobody".to_owned()));
+        assert!("step-0".parse::<Target>().is_err());
     }
 
     #[test]

@@ -15,14 +15,14 @@ pub(super) enum Switch {
     Off,
 }
 
-#[derive(clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub(super) struct ClusterArgs {
     /// The system under test
     #[arg(long, default_value = "raft-kv", value_name = "NAME")]
     pub(super) system: String,
-    /// How many nodes
-    #[arg(long, default_value_t = 5, value_name = "N")]
-    pub(super) nodes: u16,
+    /// How many nodes [default: 5, or the scenario's]
+    #[arg(long, value_name = "N")]
+    nodes: Option<u16>,
     /// Ask before campaigning (Raft thesis, 9.6)
     #[arg(long, default_value = "on", value_name = "on|off", hide_possible_values = true)]
     pre_vote: Switch,
@@ -49,7 +49,15 @@ pub(super) struct ClusterArgs {
     pub(super) tun: PathBuf,
 }
 
+/// How many nodes a cluster has, unless somebody says otherwise.
+const NODES: u16 = 5;
+
 impl ClusterArgs {
+    /// How many nodes, where a scenario may want so many.
+    pub(super) fn nodes(&self, scenario: Option<u16>) -> u16 {
+        self.nodes.or(scenario).unwrap_or(NODES)
+    }
+
     pub(super) fn settings(&self) -> Settings {
         Settings {
             pre_vote: self.pre_vote == Switch::On,

@@ -13,8 +13,13 @@ use crate::error::{Error, Result};
 
 mod check;
 mod cluster_args;
+mod compare;
 mod doctor;
+mod explain;
 mod list;
+mod replay;
+mod save;
+mod shrink;
 mod simulate;
 mod test;
 mod up;
@@ -36,11 +41,21 @@ enum Command {
     Test(test::Args),
     /// Boot a cluster and keep it until Ctrl-C, for curl and for looking
     Up(up::Args),
+    /// Run the same seeds under two configurations and say what differs
+    Compare(Box<compare::Args>),
     /// Run many seeds of the same protocol in virtual time; boots nothing
     Simulate(simulate::Args),
     /// Judge recorded runs again; boots nothing
     Check(check::Args),
-    /// Show the faults, checkers, systems, workloads and bugs there are
+    /// Run a recorded run again, its faults at the events that they fell on, and tell how often the same came of it
+    Replay(replay::Args),
+    /// Find the smallest plan that still fails
+    Shrink(shrink::Args),
+    /// Keep a failure in results/saved, to be judged by every later build
+    Save(save::Args),
+    /// Tell the story of an invalid run: what was in force, who led, what clients saw, which rule that breaks
+    Explain(explain::Args),
+    /// Show the faults, checkers, systems, workloads, scenarios and bugs there are
     List(list::Args),
     /// Say what this machine can do, and why not
     Doctor(doctor::Args),
@@ -75,8 +90,13 @@ fn run(command: &Command) -> Result<ExitCode> {
     match command {
         Command::Test(args) => test::run(args),
         Command::Up(args) => up::run(args),
+        Command::Compare(args) => compare::run(args),
         Command::Simulate(args) => simulate::run(args),
         Command::Check(args) => check::run(args),
+        Command::Replay(args) => replay::run(args),
+        Command::Shrink(args) => shrink::run(args),
+        Command::Save(args) => save::run(args),
+        Command::Explain(args) => explain::run(args),
         Command::List(args) => list::run(args),
         Command::Doctor(args) => doctor::run(args),
     }

@@ -1,30 +1,31 @@
 //! `harness test`: one run, from the plan to the verdict.
 
 use std::fs::File;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use checkers::{Consistency, Verdict};
-use nemesis::faults::selection;
+use nemesis::capability::Capabilities;
 use nemesis::net::{self, Request};
 use tracing_subscriber::EnvFilter;
 
 use super::cluster_args::ClusterArgs;
-use crate::config::{Reads, RunConfig, parse_consistency};
+use crate::config::{Reads, RunConfig, Settings, Variety, parse_consistency};
 use crate::error::{Error, Result};
+use crate::faults;
 use crate::plan::{Plan, plan};
 use crate::report::{self, Progress};
 use crate::run::{self, Options};
 use crate::run_dir::{Purpose, RunDir};
+use crate::scenario::{self, Scenario};
 use crate::stop::Stop;
+use crate::system;
 
-/// So many processes work, unless told otherwise or the nodes are many.
-const CONCURRENCY_MIN: u32 = 10;
-
-#[derive(clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
-    cluster: ClusterArgs,
+    pub(super) cluster: ClusterArgs,
     /// What clients ask (`harness list workloads`)
     #[arg(long, default_value = "register", value_name = "NAME")]
     workload: String,
@@ -38,12 +39,24 @@ pub(super) struct Args {
     /// linearizable, and no read shows what was overwritten more than N milliseconds before it began (registers only).
     #[arg(long, default_value = "linearizable", value_name = "PROMISE", value_parser = parse_consistency)]
     consistency: Consistency,
-    /// Which faults, as in `kill,pause:leader`; `all`, `partitions`, `none` (`harness list` shows faults and targets)
+    /// Which faults, as in `kill,pause:leader`; `all` (some, by the seed), `partitions`, `none` (`harness list faults`)
     #[arg(long, default_value = "kill,pause,partition", value_name = "LIST")]
     faults: String,
-    /// How long clients and nemesis work, in seconds
-    #[arg(long, default_value_t = 30, value_name = "S")]
-    time_limit: u64,
+    /// A known situation, in place of random faults (`harness list scenarios`), or a file of your own
+    #[arg(long, value_name = "NAME|FILE.toml", conflicts_with = "faults")]
+    scenario: Option<String>,
+    /// How many faults may be in force at once
+    #[arg(long, default_value_t = 2, value_name = "N")]
+    overlap: usize,
+    /// Let faults that overlap hurt more nodes than a quorum can do without
+    #[arg(long)]
+    beyond_quorum: bool,
+    /// Let the seed leave out some of the faults, and set cluster and clients otherwise
+    #[arg(long, conflicts_with = "scenario")]
+    swarm: bool,
+    /// How long clients and nemesis work, in seconds [default: 30, or the scenario's]
+    #[arg(long, value_name = "S")]
+    time_limit: Option<u64>,
     /// Operations a second, all processes together
     #[arg(long, default_value_t = 300, value_name = "N")]
     rate: u32,
@@ -59,9 +72,12 @@ pub(super) struct Args {
     /// A node that leaves a kind of operation unserved for longer, with a majority up and connected, is a finding
     #[arg(long, value_name = "MS")]
     unavailable_max_ms: Option<u64>,
+    /// Run this plan, as saved in a run directory or edited by hand, and nothing else that is asked for here
+    #[arg(long, value_name = "PLAN.json")]
+    plan: Option<PathBuf>,
     /// The source of all chance; the same seed gives the same plan
     #[arg(long, value_name = "N")]
-    seed: Option<u64>,
+    pub(super) seed: Option<u64>,
     /// Go on after a violation is certain, instead of ending the run there
     #[arg(long)]
     keep_going: bool,
@@ -70,36 +86,63 @@ pub(super) struct Args {
     pcap: bool,
     /// Print one JSON object on standard output, and nothing else there
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
+/// So many processes work, unless told otherwise or the nodes are many.
+const CONCURRENCY_MIN: u32 = 10;
+/// How long a run lasts, unless somebody says otherwise.
+const TIME_LIMIT_S: u64 = 30;
+
 impl Args {
-    fn config(&self) -> Result<RunConfig> {
-        let faults = selection::parse(&self.faults).map_err(|error| Error::usage(error.to_string()))?;
-        Ok(RunConfig {
+    /// What is asked for, and what of it had to be left out.
+    pub(super) fn config(&self) -> Result<(RunConfig, Vec<String>)> {
+        let system = system::find(&self.cluster.system)?;
+        let probe = || Capabilities::probe(&self.cluster.tun);
+        let scenario = self.scenario.as_deref().map(scenario::find).transpose()?;
+        let faults = scenario.as_ref().map_or_else(|| self.faults.clone(), Scenario::faults);
+        let chosen = faults::choose(&faults, system, probe)?;
+        let variety = match (self.swarm, chosen.is_all) {
+            (true, _) => Variety::Swarm,
+            (false, true) => Variety::Mix,
+            (false, false) => Variety::Every,
+        };
+        let time_limit = self.time_limit.or(scenario.as_ref().map(|known| known.time_limit_s));
+        let nodes = self.cluster.nodes(scenario.as_ref().map(|known| known.nodes));
+        // One process that works and one that reads at each node.
+        let concurrency = self.concurrency.unwrap_or_else(|| (u32::from(nodes) * 2).max(CONCURRENCY_MIN));
+        let config = RunConfig {
             system: self.cluster.system.clone(),
-            nodes: self.cluster.nodes,
+            nodes,
             workload: self.workload.clone(),
-            faults,
-            time_limit_ms: self.time_limit.saturating_mul(1000),
+            faults: chosen.faults,
+            variety,
+            overlap: self.overlap,
+            beyond_quorum: self.beyond_quorum,
+            time_limit_ms: time_limit.unwrap_or(TIME_LIMIT_S).saturating_mul(1000),
             rate: self.rate,
-            // One that works and one that reads at each node.
-            concurrency: self
-                .concurrency
-                .unwrap_or_else(|| (u32::from(self.cluster.nodes) * 2).max(CONCURRENCY_MIN)),
+            concurrency,
             operation_timeout_ms: self.operation_timeout_ms,
             recovery_limit_ms: self.recovery_limit.saturating_mul(1000),
             unavailable_max_ms: self.unavailable_max_ms,
             reads: self.reads,
             consistency: self.consistency,
+            scenario,
             settings: self.cluster.settings(),
-        })
+        };
+        Ok((config, chosen.left_out))
     }
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     // Drawn before the sandbox is entered, so that bad usage is told before anything is built.
-    let plan = plan(&args.config()?, args.seed.unwrap_or_else(super::fresh_seed))?;
+    let (plan, left_out) = match &args.plan {
+        Some(path) => (Plan::read(path)?, Vec::new()),
+        None => {
+            let (config, left_out) = args.config()?;
+            (plan(&config, args.seed.unwrap_or_else(super::fresh_seed))?, left_out)
+        }
+    };
     let request = Request { tun: args.cluster.tun.clone(), ..Request::default() };
     let sandbox = net::enter(&request).map_err(|error| super::refused(&error))?;
 
@@ -107,6 +150,12 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     log_to(&directory)?;
     let progress = Progress::new();
     progress.phase("plan", &describe(&plan));
+    if !left_out.is_empty() {
+        progress.phase("left out", &left_out.join(" · "));
+    }
+    if args.swarm {
+        progress.phase("swarm", &describe_settings(&plan));
+    }
     progress.phase("sandbox", &format!("tier {}", sandbox.tier()));
     for warning in &sandbox.warnings {
         progress.phase("warning", warning);
@@ -156,6 +205,21 @@ fn describe(plan: &Plan) -> String {
         plan.time_limit_ms / 1000,
         plan.schedule.steps.len(),
         plan.seed,
+    )
+}
+
+/// What a swarm may have set otherwise.
+fn describe_settings(plan: &Plan) -> String {
+    let Settings { pre_vote, check_quorum, heartbeat_ms, election_ms, snapshot_entries, .. } = &plan.settings;
+    let on = |on: bool| if on { "on" } else { "off" };
+    let mut faults = plan.expectations.faults.iter().map(|fault| fault.name.as_str()).collect::<Vec<_>>();
+    faults.sort_unstable();
+    format!(
+        "{} · PreVote {} · CheckQuorum {} · heartbeat {heartbeat_ms} ms · election {election_ms} ms · snapshots every {snapshot_entries} · {} ops/s",
+        faults.join(" "),
+        on(*pre_vote),
+        on(*check_quorum),
+        plan.rate,
     )
 }
 

@@ -40,12 +40,13 @@ impl Args {
         let IpAddr::V4(address) = self.listen.ip() else {
             return Err(Error::usage(format!("--listen {}: give an IPv4 address", self.listen)));
         };
-        (0..self.cluster.nodes)
+        (0..self.cluster.nodes(None))
             .map(|offset| {
                 let port = self.listen.port().checked_add(offset).ok_or_else(|| {
                     Error::usage(format!(
                         "--listen {}: no ports left for {} nodes",
-                        self.listen, self.cluster.nodes
+                        self.listen,
+                        self.cluster.nodes(None)
                     ))
                 })?;
                 Ok((address, port).into())
@@ -56,7 +57,7 @@ impl Args {
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let plan = plan(
-        &RunConfig::idle(&args.cluster.system, args.cluster.nodes, args.cluster.settings()),
+        &RunConfig::idle(&args.cluster.system, args.cluster.nodes(None), args.cluster.settings()),
         args.seed.unwrap_or_else(super::fresh_seed),
     )?;
     let http_port = system::find(&plan.system)?

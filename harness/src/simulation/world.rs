@@ -198,6 +198,7 @@ impl World {
             complete: true,
             consistency: Consistency::default(),
             unavailable_max_ms: None,
+            bounds: Vec::new(),
         };
         let traces = self.nodes.into_iter().map(|node| (history_node(node.id()), node.trace())).collect();
         Recording { history: self.scribe.text, traces, expectations }

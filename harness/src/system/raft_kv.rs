@@ -7,7 +7,8 @@ use cluster_under_test::bugs::BUGS;
 use cluster_under_test::rules::{Paper, Rules};
 
 use super::etcd_gateway::EtcdGateway;
-use super::{Client, ClientOptions, NodeSpec, Observe, System};
+use super::etcd_members::EtcdMembers;
+use super::{Client, ClientOptions, Members, NodeSpec, Observe, System};
 use crate::config::{RunConfig, Settings};
 use crate::error::Result;
 use crate::names;
@@ -76,6 +77,10 @@ impl System for RaftKv {
 
     fn observe(&self, node: &NodeSpec) -> Observe {
         Observe::Trace(node.trace.clone())
+    }
+
+    fn members(&self) -> Option<&'static dyn Members> {
+        Some(&EtcdMembers { client_port: CLIENT_PORT, peer_port: PEER_PORT })
     }
 
     fn http_port(&self) -> Option<u16> {

@@ -3,12 +3,16 @@
 //! It does not trust what the faults say they hold. It looks at each link and process, so that it also repairs what
 //! a failed injection, a failed heal or a crash left behind.
 
+use std::collections::BTreeSet;
+
 use checkers::history::{NodeId, Receipt};
 
 use super::FaultError;
-use super::kill::{running, start};
+use super::kill::start;
 use super::links::require_open;
+use super::members::restore;
 use super::pause::resume;
+use super::process::running;
 use super::proof::Proof;
 use super::shape::all_links;
 use crate::cluster::Cluster;
@@ -17,21 +21,49 @@ use crate::net::Rule;
 /// The name under which histories record it.
 pub const FINAL_HEAL: &str = "heal";
 
-/// Resumes every node, starts what is down, and sets every link to the default rule. All of it is tried, whatever
-/// fails first.
+/// Resumes every node, starts what is down, and sets every link to the default rule.
+///
+/// # Errors
+///
+/// As for [`everything_and_members`].
+pub fn everything(cluster: &mut dyn Cluster) -> Result<Receipt, FaultError> {
+    everything_and_members(cluster, &BTreeSet::new())
+}
+
+/// Resumes every node, starts what is down, sets every link to the default rule, and gives those their vote back that were
+/// `removed` at some time in the run. All of it is tried, whatever fails first.
 ///
 /// # Errors
 ///
 /// The first thing that could not be done.
-pub fn everything(cluster: &mut dyn Cluster) -> Result<Receipt, FaultError> {
+pub fn everything_and_members(
+    cluster: &mut dyn Cluster,
+    removed: &BTreeSet<NodeId>,
+) -> Result<Receipt, FaultError> {
     let mut proof = Proof::default();
     let mut first_error = open_links(cluster, &mut proof).err();
+    first_error = first_error.or(disarm(cluster).err());
     for node in cluster.nodes() {
         if let Err(error) = revive(cluster, node, &mut proof) {
             first_error.get_or_insert(error);
         }
     }
+    // Last, as it needs a cluster that works.
+    for &node in removed {
+        if let Err(error) = restore(cluster, node, &mut proof) {
+            first_error.get_or_insert(error);
+        }
+    }
     first_error.map_or(Ok(proof.receipt()), Err)
+}
+
+/// Before anything is started: what is armed kills the next life too.
+fn disarm(cluster: &mut dyn Cluster) -> Result<(), FaultError> {
+    let nodes = cluster.nodes();
+    let Some(failpoints) = cluster.failpoints() else {
+        return Ok(());
+    };
+    Ok(nodes.into_iter().try_for_each(|node| failpoints.disarm(node))?)
 }
 
 fn open_links(cluster: &mut dyn Cluster, proof: &mut Proof) -> Result<(), FaultError> {

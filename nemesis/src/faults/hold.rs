@@ -3,13 +3,15 @@
 //! Faults may overlap, so undoing one must not undo another: a link cut by two partitions opens when the second
 //! is healed. Each injection therefore has a hold of its own, and healing undoes what it holds and nobody else does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
 use checkers::history::NodeId;
 
 use crate::net::LinkCounters;
 use crate::proc::Identity;
+use crate::throttle::Throttle;
 
 /// A directed link between two nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,6 +42,14 @@ pub struct Hold {
     pub killed: BTreeMap<NodeId, Identity>,
     /// Nodes paused.
     pub paused: BTreeMap<NodeId, Paused>,
+    /// Nodes that are restarted again and again.
+    pub storms: BTreeMap<NodeId, Storm>,
+    /// Nodes that get little of the processor.
+    pub slowed: BTreeMap<NodeId, Slowed>,
+    /// Nodes in which a failpoint may be armed.
+    pub armed: BTreeSet<NodeId>,
+    /// Nodes that are no members for now.
+    pub removed: BTreeSet<NodeId>,
     /// Links cut, and what the switch had counted once the cut was in force.
     pub cut: BTreeMap<Link, LinkCounters>,
 }
@@ -53,10 +63,36 @@ pub struct Paused {
     pub cpu_ticks: u64,
 }
 
+/// A node in a restart storm.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Storm {
+    /// Every process that it was so far, the present one last.
+    pub lives: Vec<Identity>,
+    /// Restarts of which `/proc` or the wait status did not show that they happened.
+    pub missed: u64,
+}
+
+/// A slowed process.
+#[derive(Clone, Debug)]
+pub struct Slowed {
+    /// Which process.
+    pub identity: Identity,
+    /// For how much of the time it shall run.
+    pub percent: u32,
+    /// What slows it.
+    pub throttle: Arc<Throttle>,
+}
+
 impl Hold {
     /// Whether nothing is hurt.
     pub fn is_empty(&self) -> bool {
-        self.killed.is_empty() && self.paused.is_empty() && self.cut.is_empty()
+        self.killed.is_empty()
+            && self.paused.is_empty()
+            && self.storms.is_empty()
+            && self.slowed.is_empty()
+            && self.armed.is_empty()
+            && self.removed.is_empty()
+            && self.cut.is_empty()
     }
 
     /// Everything that any of these holds keeps hurt.
@@ -65,6 +101,10 @@ impl Hold {
         for hold in holds {
             union.killed.extend(&hold.killed);
             union.paused.extend(&hold.paused);
+            union.storms.extend(hold.storms.clone());
+            union.slowed.extend(hold.slowed.clone());
+            union.armed.extend(&hold.armed);
+            union.removed.extend(&hold.removed);
             union.cut.extend(&hold.cut);
         }
         union

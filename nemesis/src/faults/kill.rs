@@ -4,13 +4,13 @@
 //! to the kernel. Its peers see connections closed, as the kernel closes them for it.
 
 use checkers::history::{NodeId, Receipt};
-use nix::unistd::Pid;
 
 use super::hold::Hold;
+use super::process::{heal_each, look, running, stat_source};
 use super::proof::Proof;
 use super::{Aim, Fault, FaultError, Needs};
 use crate::cluster::{Cluster, ClusterError};
-use crate::proc::{self, Identity, Stat};
+use crate::proc::Identity;
 use crate::target::{Rng, Target};
 
 /// SIGKILL to each target; heal starts what it killed.
@@ -50,45 +50,34 @@ impl Fault for Kill {
             };
             let identity = Identity { pid, start_ticks: stat.start_ticks };
             hold.killed.insert(node, identity);
-            let status = cluster.processes().kill(node)?;
-            // A node that crashed a moment before is down as well, but was not killed.
-            proof.require(status.contains("SIGKILL"), "waitid", Some(node), status);
-            let left = look(node, pid)?.filter(|stat| stat.start_ticks == identity.start_ticks);
-            let seen = left.map_or("gone".to_owned(), |stat| format!("still there, state {}", stat.state));
-            proof.require(left.is_none(), stat_source(pid), Some(node), seen);
+            kill(cluster, node, identity, &mut proof)?;
         }
         Ok(if hold.killed.is_empty() { proof.skipped() } else { proof.receipt() })
     }
 
     fn heal(&self, cluster: &mut dyn Cluster, hold: &mut Hold, others: &Hold) -> Result<Receipt, FaultError> {
         let mut proof = Proof::default();
-        let mut first_error = None;
-        for (node, killed) in hold.killed.clone() {
-            if others.killed.contains_key(&node) {
-                proof.note("nemesis", Some(node), "stays down for another fault");
-                hold.killed.remove(&node);
-                continue;
-            }
-            match start(cluster, node, Some(killed), &mut proof) {
-                Ok(()) => {
-                    hold.killed.remove(&node);
-                }
-                // The other nodes still need their start.
-                Err(error) => {
-                    first_error.get_or_insert(error);
-                }
-            }
-        }
-        first_error.map_or(Ok(proof.receipt()), Err)
+        heal_each(&mut hold.killed, &others.killed, "stays down", &mut proof, |node, killed, proof| {
+            start(cluster, node, Some(killed), proof)
+        })?;
+        Ok(proof.receipt())
     }
 }
 
-/// The node's process as the cluster names it and the kernel sees it, if it is alive.
-pub(super) fn running(cluster: &mut dyn Cluster, node: NodeId) -> Result<Option<(Pid, Stat)>, FaultError> {
-    let Some(pid) = cluster.processes().pid(node) else {
-        return Ok(None);
-    };
-    Ok(look(node, pid)?.filter(|stat| stat.is_alive()).map(|stat| (pid, stat)))
+/// SIGKILL, and proof that the process has ended by it.
+pub(super) fn kill(
+    cluster: &mut dyn Cluster,
+    node: NodeId,
+    process: Identity,
+    proof: &mut Proof,
+) -> Result<(), FaultError> {
+    let status = cluster.processes().kill(node)?;
+    // A node that crashed a moment before is down as well, but was not killed.
+    proof.require(status.contains("SIGKILL"), "waitid", Some(node), status);
+    let left = look(node, process.pid)?.filter(|stat| stat.start_ticks == process.start_ticks);
+    let seen = left.map_or("gone".to_owned(), |stat| format!("still there, state {}", stat.state));
+    proof.require(left.is_none(), stat_source(process.pid), Some(node), seen);
+    Ok(())
 }
 
 /// Starts a node if it is down, and shows that its process is another one than `before`.
@@ -115,12 +104,4 @@ pub(super) fn start(
     };
     proof.require(before != Some(now), stat_source(pid), Some(node), seen);
     Ok(())
-}
-
-fn look(node: NodeId, pid: Pid) -> Result<Option<Stat>, FaultError> {
-    proc::stat(pid).map_err(|source| FaultError::Proc { node, source })
-}
-
-fn stat_source(pid: Pid) -> String {
-    proc::stat_path(pid).display().to_string()
 }

@@ -7,6 +7,7 @@
 //! A new fault is one file here and one line in [`FAULTS`].
 
 use std::io;
+use std::time::Duration;
 
 use checkers::history::{NodeId, Receipt};
 
@@ -14,18 +15,26 @@ use crate::cluster::{Cluster, ClusterError};
 use crate::knobs::{Knob, Knobs};
 use crate::target::{Rng, Target};
 
+mod crash_at;
 pub mod heal;
 pub mod hold;
 mod kill;
 mod links;
+mod members;
 mod partition;
 mod partition_bridge;
 mod partition_one_way;
 mod partition_ring;
 mod pause;
+mod process;
 mod proof;
+mod remove_member;
+mod restart_storm;
 pub mod selection;
 mod shape;
+mod slow;
+mod transfer_leadership;
+mod wipe;
 
 use hold::Hold;
 
@@ -33,10 +42,16 @@ use hold::Hold;
 pub const FAULTS: &[&dyn Fault] = &[
     &kill::Kill,
     &pause::Pause,
+    &restart_storm::RestartStorm,
+    &slow::Slow,
+    &crash_at::CrashAt,
+    &wipe::Wipe,
     &partition::PARTITION,
     &partition_one_way::PARTITION_ONE_WAY,
     &partition_ring::PARTITION_RING,
     &partition_bridge::PARTITION_BRIDGE,
+    &remove_member::RemoveMember,
+    &transfer_leadership::TransferLeadership,
 ];
 
 /// A way to hurt a cluster, and to undo it.
@@ -61,6 +76,30 @@ pub trait Fault: Sync {
     /// What it can be set to.
     fn knobs(&self) -> &'static [Knob] {
         &[]
+    }
+
+    /// How many of `size` nodes a quorum must do without while it is in force on so many targets.
+    fn hurts(&self, size: usize, targets: usize) -> usize {
+        targets.min(size)
+    }
+
+    /// Why a correct system may fail under it, if it may. It is injected only when it was asked for by name.
+    fn beyond_promise(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// How often it acts again while it is in force, if it does.
+    fn period(&self, _knobs: &Knobs) -> Option<Duration> {
+        None
+    }
+
+    /// Acts again. What it has seen goes into `hold`, and into the receipt of the heal.
+    ///
+    /// # Errors
+    ///
+    /// The cluster refused.
+    fn pulse(&self, _cluster: &mut dyn Cluster, _hold: &mut Hold) -> Result<(), FaultError> {
+        Ok(())
     }
 
     /// Hurts the targets and looks whether it bit.
@@ -104,6 +143,10 @@ pub enum Needs {
     Processes,
     /// The links between the nodes, which need a sandbox with a switch.
     Links,
+    /// Points in the nodes' code at which they can be told to die, which the system must have.
+    Failpoints,
+    /// Members and leadership, which the system must let be changed.
+    Membership,
 }
 
 impl Needs {
@@ -112,6 +155,8 @@ impl Needs {
         match self {
             Self::Processes => true,
             Self::Links => cluster.links().is_some(),
+            Self::Failpoints => cluster.failpoints().is_some(),
+            Self::Membership => cluster.membership().is_some(),
         }
     }
 }
@@ -121,6 +166,8 @@ impl std::fmt::Display for Needs {
         f.pad(match self {
             Self::Processes => "processes",
             Self::Links => "links",
+            Self::Failpoints => "failpoints",
+            Self::Membership => "membership",
         })
     }
 }
@@ -131,6 +178,12 @@ pub enum FaultError {
     /// The cluster has no links to act on.
     #[error("this cluster has no switch between its nodes; run `harness doctor`, or drop faults on links")]
     NoSwitch,
+    /// The system has no points at which its nodes can be told to die.
+    #[error("this system has no failpoints; drop faults on failpoints")]
+    NoFailpoints,
+    /// The system does not let its members be changed.
+    #[error("this system's members cannot be changed; drop faults on membership")]
+    NoMembership,
     /// The cluster could not do it.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
@@ -148,8 +201,14 @@ impl FaultError {
     /// Whether the harness is to blame. A node that came or went by itself just before is the cluster's doing.
     pub fn is_trouble(&self) -> bool {
         match self {
-            Self::NoSwitch | Self::Proc { .. } | Self::Cluster(ClusterError::Os { .. }) => true,
-            Self::Cluster(ClusterError::Down(_) | ClusterError::Up(_)) => false,
+            Self::NoSwitch
+            | Self::NoFailpoints
+            | Self::NoMembership
+            | Self::Proc { .. }
+            | Self::Cluster(ClusterError::Os { .. }) => true,
+            Self::Cluster(ClusterError::Down(_) | ClusterError::Up(_) | ClusterError::Refused { .. }) => {
+                false
+            }
         }
     }
 }

@@ -11,7 +11,7 @@ use checkers::history::{NodeId, Receipt};
 use nix::unistd::Pid;
 
 use super::hold::{Hold, Paused};
-use super::kill::running;
+use super::process::{heal_each, look, running, stat_source};
 use super::proof::Proof;
 use super::{Aim, Fault, FaultError, Needs};
 use crate::cluster::Cluster;
@@ -57,7 +57,7 @@ impl Fault for Pause {
                 continue;
             };
             if stat.state == 'T' {
-                proof.note(proc::stat_path(pid).display().to_string(), Some(node), "paused already");
+                proof.note(stat_source(pid), Some(node), "paused already");
                 continue;
             }
             let identity = Identity { pid, start_ticks: stat.start_ticks };
@@ -77,24 +77,10 @@ impl Fault for Pause {
 
     fn heal(&self, cluster: &mut dyn Cluster, hold: &mut Hold, others: &Hold) -> Result<Receipt, FaultError> {
         let mut proof = Proof::default();
-        let mut first_error = None;
-        for (node, paused) in hold.paused.clone() {
-            if others.paused.contains_key(&node) {
-                proof.note("nemesis", Some(node), "stays paused for another fault");
-                hold.paused.remove(&node);
-                continue;
-            }
-            match resume_held(cluster, node, paused, &mut proof) {
-                Ok(()) => {
-                    hold.paused.remove(&node);
-                }
-                // The other nodes still need their SIGCONT.
-                Err(error) => {
-                    first_error.get_or_insert(error);
-                }
-            }
-        }
-        first_error.map_or(Ok(proof.receipt()), Err)
+        heal_each(&mut hold.paused, &others.paused, "stays paused", &mut proof, |node, paused, proof| {
+            resume_held(cluster, node, paused, proof)
+        })?;
+        Ok(proof.receipt())
     }
 }
 
@@ -114,7 +100,7 @@ fn resume_held(
         let ran = stat.cpu_ticks.saturating_sub(paused.cpu_ticks);
         let seen = format!("state {}, {ran} ticks of processor time while paused", stat.state);
         let stood_still = stat.state == 'T' && ran == 0;
-        proof.require(stood_still, proc::stat_path(pid).display().to_string(), Some(node), seen);
+        proof.require(stood_still, stat_source(pid), Some(node), seen);
     } else {
         proof.note("processes", Some(node), "another process by now");
     }
@@ -150,10 +136,6 @@ fn settled(node: NodeId, pid: Pid, wanted: impl Fn(&[Stat]) -> bool) -> Result<V
 
 fn is_stopped(thread: &Stat) -> bool {
     thread.state == 'T'
-}
-
-fn look(node: NodeId, pid: Pid) -> Result<Option<Stat>, FaultError> {
-    proc::stat(pid).map_err(|source| FaultError::Proc { node, source })
 }
 
 fn task_source(pid: Pid) -> String {

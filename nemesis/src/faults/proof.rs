@@ -27,6 +27,11 @@ impl Proof {
         self.note(source, node, seen);
     }
 
+    /// Whether something that must hold was not seen.
+    pub(super) fn is_missing(&self) -> bool {
+        self.is_missing
+    }
+
     /// The receipt of something that was tried.
     pub(super) fn receipt(self) -> Receipt {
         let outcome = if self.is_missing { Outcome::Indeterminate } else { Outcome::Installed };

@@ -44,6 +44,13 @@ impl Fault for Shape {
         self.nodes_min
     }
 
+    fn hurts(&self, size: usize, targets: usize) -> usize {
+        let nodes = (1..=u16::try_from(size).expect("clusters are small")).map(NodeId).collect::<Vec<_>>();
+        // Where chance has a part in the shape, any drawing of it cuts as much.
+        let cuts = (self.cuts)(&nodes, &nodes[..targets.min(size)], &mut Rng::new(0, 0));
+        beside_the_core(nodes, &cuts)
+    }
+
     fn inject(
         &self,
         cluster: &mut dyn Cluster,
@@ -58,6 +65,21 @@ impl Fault for Shape {
 
     fn heal(&self, cluster: &mut dyn Cluster, hold: &mut Hold, others: &Hold) -> Result<Receipt, FaultError> {
         links::restore(cluster, hold, others)
+    }
+}
+
+/// How many nodes must be left out until the others all see each other: the node with most cuts goes first.
+fn beside_the_core(mut nodes: Vec<NodeId>, cuts: &BTreeSet<Link>) -> usize {
+    let size = nodes.len();
+    loop {
+        let cuts_of = |node: NodeId| {
+            let among = |link: &&Link| nodes.contains(&link.from) && nodes.contains(&link.to);
+            cuts.iter().filter(among).filter(|link| link.from == node || link.to == node).count()
+        };
+        match nodes.iter().map(|&node| (cuts_of(node), node)).max() {
+            Some((1.., worst)) => nodes.retain(|&node| node != worst),
+            _ => return size - nodes.len(),
+        }
     }
 }
 

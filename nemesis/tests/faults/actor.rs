@@ -44,6 +44,7 @@ fn schedule(steps: &[&str]) -> Schedule {
             knobs: Knobs::default(),
             trigger: target.needs_leader().then_some(Trigger::LEADER_KNOWN),
             target,
+            until: None,
         }
     });
     Schedule { steps: steps.collect() }
@@ -57,12 +58,21 @@ struct Ran {
 }
 
 fn run(cluster: &mut TestCluster, steps: &[&str], stop_at_ms: u64) -> Ran {
+    carry_out(cluster, &schedule(steps), stop_at_ms)
+}
+
+/// A schedule as a plan has it, with conditions.
+fn planned(cluster: &mut TestCluster, json: &str) -> Ran {
+    carry_out(cluster, &serde_json::from_str(json).expect("a schedule"), NEVER)
+}
+
+fn carry_out(cluster: &mut TestCluster, schedule: &Schedule, stop_at_ms: u64) -> Ran {
     let pace = Jumps {
         now: Cell::new(Duration::from_secs(77)),
         stop_at: Duration::from_millis(77_000 + stop_at_ms),
     };
     let (mut lines, mut records) = (Vec::new(), Vec::new());
-    let result = run_at(&pace, &schedule(steps), cluster, 7, &mut |record| {
+    let result = run_at(&pace, schedule, cluster, 7, &mut |record| {
         let at = pace.now().as_millis() - 77_000;
         let phase = match record.phase {
             FaultPhase::Inject => "inject",
@@ -139,7 +149,8 @@ fn stopping_heals_what_is_in_force_and_skips_the_rest() {
 #[test]
 fn a_step_waits_for_a_leader_and_moves_the_ones_after_it() {
     let mut cluster = TestCluster::new(2);
-    cluster.leader_after_looks.set(Some((10, NodeId(2))));
+    // One look is taken when the schedule begins, the others are 20 ms apart.
+    cluster.leader_after_looks.set(Some((11, NodeId(2))));
     let ran = run(&mut cluster, &["1000 2000 pause leader", "4000 2000 pause n1"], NEVER);
     assert_eq!(
         ran.lines[..4],
@@ -158,7 +169,84 @@ fn without_a_leader_the_step_is_skipped_with_the_reason() {
     cluster.leader.set(None);
     let ran = run(&mut cluster, &["1000 2000 pause leader", "2000 2000 pause n1"], NEVER);
     assert_eq!(ran.lines[..2], ["4000 inject pause  skipped", "5000 inject pause n1 installed"]);
-    assert_eq!(ran.records[0].receipt.evidence[1].seen, "no leader was known within 3000 ms");
+    assert_eq!(ran.records[0].receipt.evidence[1].seen, "not seen within 3000 ms: a leader is known");
+}
+
+#[test]
+fn a_step_lasts_until_its_condition_holds_and_those_after_it_move_along() {
+    let mut cluster = TestCluster::new(2);
+    // Two nodes answer an operation each at every look; the first look after its time is the eleventh.
+    let ran = planned(
+        &mut cluster,
+        r#"{"steps":[
+            {"at_ms":1000,"duration_ms":500,"fault":"pause","target":"n1",
+             "until":{"when":{"acknowledged":{"operations":20}},"within_ms":5000}},
+            {"at_ms":2000,"duration_ms":100,"fault":"kill","target":"step-1",
+             "trigger":{"when":{"all":[{"healed":1},{"serves":"step-1"}]},"within_ms":1000}}]}"#,
+    );
+    ran.result.expect("no trouble");
+    assert_eq!(
+        ran.lines[..4],
+        [
+            "1000 inject pause n1 installed",
+            "1680 heal pause n1 installed",
+            // 500 ms after the one before, as planned.
+            "2180 inject kill n1 installed",
+            "2280 heal kill n1 installed",
+        ]
+    );
+    let seen = |record: usize, nth: usize| ran.records[record].receipt.evidence[nth].seen.as_str();
+    assert_eq!(seen(1, 0), "20 operations acknowledged since the step began, after 180 ms");
+    assert_eq!(seen(2, 1), "step 1 is healed and step-1 serves, after 0 ms");
+}
+
+#[test]
+fn a_condition_that_never_holds_ends_at_its_limit() {
+    let mut cluster = TestCluster::new(2);
+    let ran = planned(
+        &mut cluster,
+        r#"{"steps":[
+            {"at_ms":1000,"duration_ms":500,"fault":"pause","target":"n1",
+             "until":{"when":{"leader-elected":{"times":1}},"within_ms":300}},
+            {"at_ms":1200,"duration_ms":100,"fault":"partition","target":"n2"},
+            {"at_ms":2000,"duration_ms":100,"fault":"kill","target":"n1",
+             "trigger":{"when":{"traced":{"event":"snapshot","times":1}},"within_ms":200,"otherwise":"go-on"}},
+            {"at_ms":2200,"duration_ms":100,"fault":"kill","target":"n2",
+             "trigger":{"when":{"traced":{"event":"snapshot","times":1}},"within_ms":200}}]}"#,
+    );
+    assert_eq!(
+        ran.lines[..7],
+        [
+            "1000 inject pause n1 installed",
+            "1200 inject partition n2 installed",
+            "1300 heal partition n2 installed",
+            "1800 heal pause n1 installed",
+            "2500 inject kill n1 installed",
+            "2600 heal kill n1 installed",
+            "2900 inject kill  skipped",
+        ]
+    );
+    let until = &ran.records[3].receipt.evidence[0];
+    assert_eq!(until.seen, "not seen within 300 ms: 1 elected as leader since the step began");
+}
+
+#[test]
+fn a_plan_that_waits_for_what_cannot_be_is_refused_before_anything_is_hurt() {
+    let refused = |step: &str| {
+        let json = format!(
+            r#"{{"steps":[{{"at_ms":0,"duration_ms":1,"fault":"kill","target":"n1"}},
+                {{"at_ms":9,"duration_ms":1,"fault":"pause",{step}}}]}}"#
+        );
+        let ran = planned(&mut TestCluster::new(1), &json);
+        assert!(ran.records.is_empty());
+        ran.result.expect_err("refused").to_string()
+    };
+    assert_eq!(
+        refused(r#""target":"step-2""#),
+        "the step of pause at 9 ms: target `step-2` is not a step before it"
+    );
+    let waits = r#""target":"n1","trigger":{"when":{"in-force":2},"within_ms":1}"#;
+    assert!(refused(waits).contains("step 2 is not one of the steps 1 to 1"));
 }
 
 #[test]

@@ -11,12 +11,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use checkers::history::{NodeId, Outcome, Receipt};
-use nemesis::cluster::{Cluster, ClusterError, Links, Processes};
+use nemesis::cluster::{Cluster, ClusterError, Failpoints, Links, Membership, Processes, Voice};
 use nemesis::faults::hold::{Hold, Link};
 use nemesis::faults::{self, Aim, FaultError};
 use nemesis::knobs::Knobs;
 use nemesis::net::{LinkCounters, Rule};
 use nemesis::proc;
+use nemesis::signals::{NodeSignals, Signals};
 use nemesis::target::Rng;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -41,6 +42,12 @@ pub(crate) enum Flaw {
     OpenIgnored,
     /// No datagram ever arrives.
     NetworkDead,
+    /// No failpoint is ever reached.
+    PointsMissed,
+    /// Members stay as they are, whatever is asked.
+    MembersFixed,
+    /// Leadership stays where it is.
+    TransferIgnored,
 }
 
 /// What nodes run.
@@ -89,8 +96,17 @@ pub(crate) struct TestCluster {
     pub(crate) leader: Cell<Option<NodeId>>,
     /// Counts down at each look; at zero the leader becomes known.
     pub(crate) leader_after_looks: Cell<Option<(u32, NodeId)>>,
+    /// Looks at its signals so far. At each, every node has answered one operation more.
+    pub(crate) looks: Cell<u64>,
     pub(crate) flaw: Flaw,
     pub(crate) has_switch: bool,
+    /// Whether the system has failpoints, and lets its members be changed.
+    pub(crate) has_system: bool,
+    pub(crate) members: BTreeMap<NodeId, Voice>,
+    /// The nodes that died at a failpoint.
+    at_point: BTreeMap<NodeId, String>,
+    /// Nodes whose data was deleted.
+    pub(crate) wiped: Vec<NodeId>,
     size: u16,
     program: Program,
     children: BTreeMap<NodeId, Child>,
@@ -109,8 +125,13 @@ impl TestCluster {
         let mut cluster = Self {
             leader: Cell::new(Some(NodeId(1))),
             leader_after_looks: Cell::new(None),
+            looks: Cell::new(0),
             flaw: Flaw::None,
             has_switch: true,
+            has_system: true,
+            members: (1..=size).map(|node| (NodeId(node), Voice::Voter)).collect(),
+            at_point: BTreeMap::new(),
+            wiped: Vec::new(),
             size,
             program,
             children: BTreeMap::new(),
@@ -202,6 +223,21 @@ impl Cluster for TestCluster {
     fn links(&mut self) -> Option<&mut dyn Links> {
         self.has_switch.then_some(self as &mut dyn Links)
     }
+
+    fn failpoints(&mut self) -> Option<&mut dyn Failpoints> {
+        self.has_system.then_some(self as &mut dyn Failpoints)
+    }
+
+    fn membership(&mut self) -> Option<&mut dyn Membership> {
+        self.has_system.then_some(self as &mut dyn Membership)
+    }
+
+    fn signals(&self) -> Signals {
+        self.looks.set(self.looks.get() + 1);
+        let node = NodeSignals { acknowledged: self.looks.get(), ..NodeSignals::default() };
+        let nodes = self.nodes().into_iter().map(|number| (number, node.clone())).collect();
+        Signals { leader: self.leader(), nodes, ..Signals::default() }
+    }
 }
 
 impl Processes for TestCluster {
@@ -252,6 +288,73 @@ impl Processes for TestCluster {
     fn resume(&mut self, node: NodeId) -> Result<(), ClusterError> {
         if self.flaw != Flaw::ContinueIgnored {
             self.signal(node, Signal::SIGCONT);
+        }
+        Ok(())
+    }
+
+    fn wipe(&mut self, node: NodeId) -> Result<(), ClusterError> {
+        assert!(self.pid(node).is_none(), "{node} runs on what is wiped");
+        self.wiped.push(node);
+        Ok(())
+    }
+}
+
+impl Failpoints for TestCluster {
+    fn points(&self) -> &'static [&'static str] {
+        &["before-sync", "after-sync"]
+    }
+
+    /// A point is reached at once, and the process ends by itself.
+    fn arm(&mut self, node: NodeId, _point: &str, _nth: u64) -> Result<(), ClusterError> {
+        if self.flaw != Flaw::PointsMissed {
+            self.signal(node, Signal::SIGTERM);
+            let mut child = self.children.remove(&node).expect("it was just signalled");
+            let status = child.wait().expect("it is our child");
+            self.at_point.insert(node, status.to_string());
+        }
+        Ok(())
+    }
+
+    fn disarm(&mut self, _node: NodeId) -> Result<(), ClusterError> {
+        Ok(())
+    }
+
+    fn ended(&mut self, node: NodeId) -> Option<String> {
+        self.at_point.remove(&node)
+    }
+}
+
+impl Membership for TestCluster {
+    fn members(&mut self, asked: NodeId) -> Result<BTreeMap<NodeId, Voice>, ClusterError> {
+        self.pid(asked).map(|_| self.members.clone()).ok_or(ClusterError::Down(asked))
+    }
+
+    fn add(&mut self, node: NodeId) -> Result<(), ClusterError> {
+        if self.flaw != Flaw::MembersFixed {
+            self.members.insert(node, Voice::Learner);
+        }
+        Ok(())
+    }
+
+    fn promote(&mut self, node: NodeId) -> Result<(), ClusterError> {
+        if self.pid(node).is_none() {
+            let reason = "it has not caught up".to_owned();
+            return Err(ClusterError::Refused { action: "promote", node, reason });
+        }
+        self.members.insert(node, Voice::Voter);
+        Ok(())
+    }
+
+    fn remove(&mut self, node: NodeId) -> Result<(), ClusterError> {
+        if self.flaw != Flaw::MembersFixed {
+            self.members.remove(&node);
+        }
+        Ok(())
+    }
+
+    fn transfer(&mut self, to: NodeId) -> Result<(), ClusterError> {
+        if self.flaw != Flaw::TransferIgnored {
+            self.leader.set(Some(to));
         }
         Ok(())
     }

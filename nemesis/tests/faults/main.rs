@@ -3,5 +3,6 @@
 mod actor;
 mod cluster;
 mod links;
+mod members;
 mod processes;
 mod schedule;

@@ -1,9 +1,9 @@
-//! Kill and pause on real processes.
+//! Kill, pause, restart storm and slow on real processes.
 
 use checkers::history::{NodeId, Outcome};
 use nemesis::cluster::Processes;
-use nemesis::faults::FaultError;
 use nemesis::faults::hold::Hold;
+use nemesis::faults::{FaultError, Needs};
 use nemesis::proc;
 use nix::sys::signal::Signal;
 
@@ -190,13 +190,115 @@ fn a_node_stays_hurt_for_the_other_fault() {
     assert_eq!(cluster.states(), "n1 up");
 }
 
+/// Lets a storm act so often.
+fn pulse(cluster: &mut TestCluster, hold: &mut Hold, times: usize) {
+    let fault = nemesis::faults::find("restart-storm").expect("it exists");
+    for _ in 0..times {
+        fault.pulse(cluster, hold).expect("nothing is refused");
+    }
+}
+
+#[test]
+fn a_storm_restarts_exactly_the_targets_and_leaves_them_running() {
+    let mut cluster = TestCluster::new(2);
+    let (first, other) = (cluster.pid(NodeId(2)), cluster.pid(NodeId(1)));
+    let (receipt, mut hold) = injected(&mut cluster, "restart-storm", &[2]);
+    assert_outcome(&receipt, Outcome::Installed, "n2 waitid: signal 9 (SIGKILL)");
+    let second = cluster.pid(NodeId(2));
+    assert!(second.is_some() && second != first);
+    pulse(&mut cluster, &mut hold, 3);
+    let receipt = healed(&mut cluster, "restart-storm", &mut hold);
+    assert_outcome(&receipt, Outcome::Installed, "4 restarts, 0 of them without evidence");
+    assert!(hold.is_empty());
+    assert_eq!((cluster.states().as_str(), cluster.pid(NodeId(1))), ("n1 up, n2 up", other));
+}
+
+#[test]
+fn a_storm_that_restarts_nothing_is_indeterminate() {
+    let mut cluster = TestCluster::new(1);
+    let (_, mut hold) = injected(&mut cluster, "restart-storm", &[1]);
+    cluster.flaw = Flaw::KillIgnored;
+    pulse(&mut cluster, &mut hold, 2);
+    let receipt = healed(&mut cluster, "restart-storm", &mut hold);
+    assert_outcome(&receipt, Outcome::Indeterminate, "2 of them without evidence");
+
+    let mut cluster = TestCluster::new(1).with(Flaw::KillIgnored);
+    let (receipt, _) = injected(&mut cluster, "restart-storm", &[1]);
+    assert_outcome(&receipt, Outcome::Indeterminate, "still there");
+}
+
+#[test]
+fn a_storm_leaves_alone_what_another_fault_holds_down() {
+    let mut cluster = TestCluster::new(1);
+    let (_, mut storm) = injected(&mut cluster, "restart-storm", &[1]);
+    let (_, mut killed) = injected(&mut cluster, "kill", &[1]);
+    pulse(&mut cluster, &mut storm, 1);
+    assert_eq!(cluster.states(), "n1 down");
+    let receipt = healed_beside(&mut cluster, "restart-storm", &mut storm, &killed);
+    assert_outcome(&receipt, Outcome::Installed, "stays down for another fault");
+    assert_eq!(cluster.states(), "n1 down");
+    healed(&mut cluster, "kill", &mut killed);
+    assert_eq!(cluster.states(), "n1 up");
+}
+
+#[test]
+fn slow_lets_exactly_the_targets_run_for_a_part_of_the_time() {
+    let mut cluster = TestCluster::running(2, Program::Busy);
+    let (receipt, mut hold) = injected(&mut cluster, "slow", &[2]);
+    assert_outcome(&receipt, Outcome::Installed, "looks; asked to run for ");
+    let ticks = |cluster: &TestCluster, node| {
+        let pid = cluster.pid(NodeId(node)).expect("it is up");
+        proc::stat(pid).expect("/proc is readable").expect("it runs").cpu_ticks
+    };
+    let before = (ticks(&cluster, 1), ticks(&cluster, 2));
+    // Both want all of a processor, and the kernel is fair to them.
+    eventually("the node beside it works", || ticks(&cluster, 1) - before.0 >= 40);
+    let (fast, slow) = (ticks(&cluster, 1) - before.0, ticks(&cluster, 2) - before.1);
+    assert!(slow < fast, "n2 used {slow} ticks, n1 {fast}");
+
+    let receipt = healed(&mut cluster, "slow", &mut hold);
+    assert_outcome(&receipt, Outcome::Installed, "0 of 1 threads in state T after SIGCONT");
+    assert!(hold.is_empty());
+    let pid = cluster.pid(NodeId(2)).expect("it is up");
+    for _ in 0..100 {
+        let stat = proc::stat(pid).expect("/proc is readable").expect("it runs");
+        assert_ne!(stat.state, 'T', "nobody stops it any more");
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn a_node_that_is_not_slowed_or_not_let_go_on_is_indeterminate() {
+    // Somebody else's SIGSTOP and SIGCONT stand for a throttle that does only the one or the other.
+    let mut cluster = TestCluster::running(1, Program::Busy);
+    let (_, mut hold) = injected(&mut cluster, "slow", &[1]);
+    hold.slowed[&NodeId(1)].throttle.end();
+    let receipt = healed(&mut cluster, "slow", &mut hold.clone());
+    assert_outcome(&receipt, Outcome::Indeterminate, "stopped at 0 of ");
+    cluster.signal(NodeId(1), Signal::SIGSTOP);
+    let receipt = healed(&mut cluster, "slow", &mut hold);
+    assert_outcome(&receipt, Outcome::Indeterminate, "asked to run for ");
+    assert_eq!(cluster.states(), "n1 up");
+}
+
+#[test]
+fn a_slowed_node_can_be_killed() {
+    let mut cluster = TestCluster::new(1);
+    let (_, mut slowed) = injected(&mut cluster, "slow", &[1]);
+    let (_, mut killed) = injected(&mut cluster, "kill", &[1]);
+    healed(&mut cluster, "kill", &mut killed);
+    let receipt = healed(&mut cluster, "slow", &mut slowed);
+    assert_outcome(&receipt, Outcome::Installed, "down, or another process by now");
+    assert_eq!(cluster.states(), "n1 up");
+}
+
 #[test]
 fn processes_need_no_switch_and_partitions_do() {
     let mut cluster = TestCluster::new(2);
-    cluster.has_switch = false;
+    (cluster.has_switch, cluster.has_system) = (false, false);
     for fault in nemesis::faults::FAULTS {
         let needs = fault.needs();
-        assert_eq!(needs.are_met_by(&mut cluster), ["kill", "pause"].contains(&fault.name()), "{needs}");
+        assert_eq!(needs.are_met_by(&mut cluster), needs == Needs::Processes, "{}", fault.name());
     }
     let (result, hold): (_, Hold) = inject(&mut cluster, "partition", &[1]);
     assert!(matches!(result, Err(FaultError::NoSwitch)));
