@@ -8,11 +8,12 @@ use std::collections::HashSet;
 
 use serde::Serialize;
 
+use crate::event_ref::EventRef;
 use crate::evidence::Evidence;
-use crate::finding::{Anomaly, EventRef};
-use crate::history::{Completion, NodeId, Op, Operation, ProcessId, Reply, Time};
+use crate::finding::Anomaly;
+use crate::history::{Completion, NodeId, Op, Operation, ProcessId, Reply, Time, elements};
 use crate::model::show;
-use crate::trace::{Role, SnapshotOrigin, Trace, TraceEvent};
+use crate::trace::{Aside, PreVoteAnswer, Role, SnapshotOrigin, Trace, TraceEvent, TransferPhase};
 
 /// What an anomaly rests on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -138,6 +139,41 @@ fn tell(event: &TraceEvent) -> String {
             SnapshotOrigin::Installed => format!("has installed a snapshot up to {index}@{entry_term}"),
         },
         TraceEvent::Restore { index, .. } => format!("restores a snapshot up to {index}"),
+        TraceEvent::Members { index, voters, .. } => {
+            format!("goes by the voters {} of entry {index}", crate::raft::names(voters))
+        }
+        TraceEvent::Aside(aside) => tell_aside(aside),
+    }
+}
+
+fn tell_aside(aside: &Aside) -> String {
+    match aside {
+        Aside::PreVote { term } => format!("asks whether it would win term {term}"),
+        Aside::PreVoteAnswer { term, candidate, answer } => {
+            let answer = match answer {
+                PreVoteAnswer::Granted => "yes",
+                PreVoteAnswer::LeaderAlive => "no, it hears a leader",
+                PreVoteAnswer::LogBehind => "no, its log is behind",
+                PreVoteAnswer::TermPassed => "no, the term has passed",
+            };
+            format!("answers {candidate} about term {term}: {answer}")
+        }
+        Aside::CampaignLost { term, votes, voters } => {
+            format!("gives up term {term} with {votes} of {voters} votes")
+        }
+        Aside::Read { index, lease_age_ms: Some(age), .. } => {
+            format!("serves a read at {index} by a lease of {age} ms")
+        }
+        Aside::Read { index, .. } => format!("serves a read at {index}"),
+        Aside::MembersCommitted { index } => format!("knows the members of entry {index} to be committed"),
+        Aside::SnapshotSent { index, to } => format!("begins to send {to} a snapshot up to {index}"),
+        Aside::Transfer { to, phase, .. } => match phase {
+            TransferPhase::Asked => format!("will hand over to {to}"),
+            TransferPhase::Sent => format!("tells {to} to campaign"),
+            TransferPhase::Done => format!("has handed over to {to}"),
+            TransferPhase::Abandoned => format!("has not handed over to {to}"),
+        },
+        Aside::Failpoint { name } => format!("dies at the failpoint {name}"),
     }
 }
 
@@ -150,7 +186,7 @@ pub(crate) fn phrase(op: &Op, completion: Option<&Completion>) -> String {
         (op, Some(Completion::Ok(Reply::Read { value } | Reply::Dequeue { value }))) => {
             format!("{op} → {}", show(*value))
         }
-        (op, Some(Completion::Ok(Reply::ReadList { values }))) => format!("{op} → {values:?}"),
+        (op, Some(Completion::Ok(Reply::ReadList { values }))) => format!("{op} → {}", elements(values)),
         (op, Some(Completion::Ok(Reply::NotSwapped { seen }))) => format!("{op} → saw {}", show(*seen)),
         (op, Some(Completion::Ok(Reply::Mismatch))) => format!("{op} → refused"),
         (op, Some(Completion::Ok(_))) => op.to_string(),

@@ -6,6 +6,7 @@
 use crate::evidence::Evidence;
 use crate::finding::{Anomaly, Budget, Checker, Finding, Verdict, count, seconds};
 use crate::history::{Event, FaultPhase, History, Outcome, Phase};
+use crate::situations;
 use crate::summary::{FaultCounts, OperationCounts, Summary};
 
 /// Enough happened for the other verdicts to mean something.
@@ -17,7 +18,7 @@ impl Checker for Coverage {
     }
 
     fn about(&self) -> &'static str {
-        "operations of each kind succeeded, each fault was installed, and the run reached its end"
+        "operations of each kind succeeded, each fault was installed, each situation aimed at was reached, and the run ended"
     }
 
     fn check(&self, evidence: &Evidence, _budget: Budget) -> Finding {
@@ -54,6 +55,7 @@ impl Checker for Coverage {
                 ));
             }
         }
+        lacks.extend(missed_aims(evidence));
         lacks.extend(history.events().iter().filter_map(unproven_heal));
         if history.phase_start(Phase::End).is_some() {
             lacks.extend(never_healed(history));
@@ -71,6 +73,24 @@ impl Checker for Coverage {
             Anomaly { title: "what the run did exercise".to_owned(), text: exercised, events: Vec::new() };
         with_counts(Finding { anomalies: vec![anomaly], ..finding }, &summary)
     }
+}
+
+/// A run may be right for a hundred reasons; one that aimed at a situation and never came there shows nothing about it.
+fn missed_aims(evidence: &Evidence) -> Vec<String> {
+    let aims = &evidence.expectations.situations;
+    if aims.is_empty() {
+        return Vec::new();
+    }
+    let observed = situations::observe(evidence);
+    let missed = |aim: &String| match observed.iter().find(|known| known.name == *aim) {
+        Some(known) => known.missing().map(|missing| format!("missed its aim {aim}: {missing}")),
+        None => Some(format!("it aimed at {aim}, a situation that is not known here")),
+    };
+    let mut lacks: Vec<String> = aims.iter().filter_map(missed).collect();
+    if !lacks.is_empty() && evidence.traces.is_empty() {
+        lacks.push("no node left a trace, in which situations show".to_owned());
+    }
+    lacks
 }
 
 /// A fault that was not seen to end may have lasted, and one that leaked shows only then: at its heal, what got across

@@ -29,6 +29,9 @@ pub struct Expectations {
     pub ok_operations_min: u64,
     /// The faults that must have been installed.
     pub faults: Vec<ExpectedFault>,
+    /// The situations that the run aims at; it shows nothing about one that it misses.
+    #[serde(default)]
+    pub situations: Vec<String>,
     /// The time after the heal within which each node must complete an operation.
     pub recovery_limit_ms: u64,
     /// Whether the history must reach the end of the run.

@@ -12,10 +12,12 @@ pub mod counterexample;
 mod coverage;
 mod crashes;
 mod disturbance;
+mod event_ref;
 mod evidence;
 pub mod finding;
 pub mod history;
 mod json;
+mod keys;
 pub mod linearizable;
 mod liveness;
 pub mod measures;
@@ -23,6 +25,7 @@ pub mod model;
 pub mod picture;
 pub mod raft;
 mod reign;
+pub mod situations;
 mod summary;
 pub mod trace;
 
@@ -32,12 +35,14 @@ pub use consistency::{Append, Sequential, Staleness};
 pub use counterexample::Counterexample;
 pub use coverage::Coverage;
 pub use crashes::Crashes;
+pub use event_ref::EventRef;
 pub use evidence::{Consistency, Evidence, Expectations, ExpectedFault};
-pub use finding::{Anomaly, Budget, Checker, EventRef, Finding, Verdict, check, verdict};
+pub use finding::{Anomaly, Budget, Checker, Finding, Verdict, check, verdict};
 pub use history::History;
 pub use json::{Malformed, Warning};
 pub use linearizable::Linearizable;
 pub use liveness::Recovery;
+pub use situations::SITUATIONS;
 pub use summary::{FaultCounts, OperationCounts, Summary};
 pub use trace::Trace;
 
@@ -55,6 +60,7 @@ pub const CHECKERS: &[&dyn Checker] = &[
     &raft::DurableVotes,
     &raft::DurableCommit,
     &raft::Monotone,
+    &raft::Membership,
     &raft::SnapshotMatchesLog,
     &Recovery,
     &Availability,

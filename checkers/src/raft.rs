@@ -9,7 +9,8 @@ mod election_safety;
 mod leader_append_only;
 mod leader_completeness;
 mod log_matching;
-mod log_view;
+pub(crate) mod log_view;
+mod membership;
 mod monotone;
 mod snapshot_matches_log;
 mod state_machine_safety;
@@ -20,6 +21,7 @@ pub use election_safety::ElectionSafety;
 pub use leader_append_only::LeaderAppendOnly;
 pub use leader_completeness::LeaderCompleteness;
 pub use log_matching::LogMatching;
+pub use membership::Membership;
 pub use monotone::Monotone;
 pub use snapshot_matches_log::SnapshotMatchesLog;
 pub use state_machine_safety::StateMachineSafety;
@@ -45,6 +47,11 @@ fn without_traces(checker: &dyn Checker, evidence: &Evidence) -> Option<Finding>
     let told = |trace: &&Trace| !trace.lines().is_empty();
     let told = evidence.traces.iter().filter(told).count();
     (told == 0).then(|| Finding::new(checker, Verdict::Unknown, "no node left a trace"))
+}
+
+/// Nodes, for a reader: `n1 n2`.
+pub(crate) fn names(nodes: &[NodeId]) -> String {
+    nodes.iter().map(NodeId::to_string).collect::<Vec<_>>().join(" ")
 }
 
 /// When and where an event happened, for a reader: `n2 at 1.204 s`.

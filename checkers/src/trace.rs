@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::finding::EventRef;
+use crate::event_ref::EventRef;
 use crate::history::NodeId;
 use crate::json::{self, Line, Malformed, Warning};
 
@@ -94,6 +94,8 @@ pub enum TraceEvent {
         last_index: LogIndex,
         /// Term of that entry.
         last_term: Term,
+        /// Bytes of a torn tail that were cut off the write-ahead log.
+        torn_bytes: u64,
     },
     /// The node has entered a term.
     Term {
@@ -175,6 +177,108 @@ pub enum TraceEvent {
         /// Digest of the whole state after it.
         state: Digest,
     },
+    /// From now on the node goes by this configuration.
+    Members {
+        /// The entry that holds it, or the snapshot's last one; 0 for what the node was started with.
+        index: LogIndex,
+        /// Who has a vote.
+        voters: Vec<NodeId>,
+        /// Who gets entries without having a vote.
+        learners: Vec<NodeId>,
+    },
+    /// What moves neither term, vote, log nor state.
+    Aside(Aside),
+}
+
+/// An event that changes nothing that the rules of Raft are about, and tells how the node got where it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Aside {
+    /// The node asks whether it could win an election.
+    PreVote {
+        /// The term that it would campaign in.
+        term: Term,
+    },
+    /// The node answers such a question.
+    PreVoteAnswer {
+        /// The term that the asker would campaign in.
+        term: Term,
+        /// Who asks.
+        candidate: NodeId,
+        /// Yes, or why not.
+        answer: PreVoteAnswer,
+    },
+    /// A candidate gives up without a majority.
+    CampaignLost {
+        /// The term of the campaign.
+        term: Term,
+        /// The votes that it got, its own included.
+        votes: u64,
+        /// How many voters there were.
+        voters: u64,
+    },
+    /// A read is served from the state machine.
+    Read {
+        /// The node's term.
+        term: Term,
+        /// How far the state machine has applied.
+        index: LogIndex,
+        /// How old the lease was that stands for the majority's word, if it was one.
+        lease_age_ms: Option<u64>,
+    },
+    /// The configuration of this entry is committed.
+    MembersCommitted {
+        /// The entry.
+        index: LogIndex,
+    },
+    /// A leader begins to send a snapshot.
+    SnapshotSent {
+        /// The last entry it includes.
+        index: LogIndex,
+        /// To whom.
+        to: NodeId,
+    },
+    /// A leader hands over its leadership.
+    Transfer {
+        /// Its term.
+        term: Term,
+        /// To whom.
+        to: NodeId,
+        /// How far it has come.
+        phase: TransferPhase,
+    },
+    /// The node dies here because it was told to.
+    Failpoint {
+        /// The failpoint's name.
+        name: String,
+    },
+}
+
+/// The answer to the question whether an election could be won.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PreVoteAnswer {
+    /// Yes.
+    Granted,
+    /// No: the node hears from a leader.
+    LeaderAlive,
+    /// No: the asker's log is behind.
+    LogBehind,
+    /// No: the term has passed.
+    TermPassed,
+}
+
+/// How far a transfer of leadership has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TransferPhase {
+    /// Asked for.
+    Asked,
+    /// The target has been told to campaign.
+    Sent,
+    /// The target leads.
+    Done,
+    /// Given up, or somebody else leads.
+    Abandoned,
 }
 
 /// An event and when it happened.
@@ -266,6 +370,7 @@ fn read_event(line: &Line<'_>) -> Result<TraceEvent, Malformed> {
             snapshot_index: number(line, "snapshot_index")?,
             last_index: number(line, "last_index")?,
             last_term: number(line, "last_term")?,
+            torn_bytes: line.optional("torn_bytes")?.unwrap_or(0),
         },
         "term" => TraceEvent::Term { term: number(line, "term")? },
         "role" => TraceEvent::Role { role: line.field("role")?, term: number(line, "term")? },
@@ -298,10 +403,49 @@ fn read_event(line: &Line<'_>) -> Result<TraceEvent, Malformed> {
             data: line.field("data")?,
         },
         "restore" => TraceEvent::Restore { index: number(line, "index")?, state: line.field("state")? },
-        unknown => {
-            return Err(line.malformed("event", format!("`{unknown}` is not an event of format {FORMAT}")));
-        }
+        "members" => TraceEvent::Members {
+            index: number(line, "index")?,
+            voters: line.field("voters")?,
+            learners: line.field("learners")?,
+        },
+        event => match read_aside(line, event)? {
+            Some(aside) => TraceEvent::Aside(aside),
+            None => {
+                let problem = format!("`{event}` is not an event of format {FORMAT}");
+                return Err(line.malformed("event", problem));
+            }
+        },
     })
+}
+
+fn read_aside(line: &Line<'_>, event: &str) -> Result<Option<Aside>, Malformed> {
+    Ok(Some(match event {
+        "pre_vote" => Aside::PreVote { term: number(line, "term")? },
+        "pre_vote_answer" => Aside::PreVoteAnswer {
+            term: number(line, "term")?,
+            candidate: line.field("candidate")?,
+            answer: line.field("answer")?,
+        },
+        "campaign_lost" => Aside::CampaignLost {
+            term: number(line, "term")?,
+            votes: line.field("votes")?,
+            voters: line.field("voters")?,
+        },
+        "read" => Aside::Read {
+            term: number(line, "term")?,
+            index: number(line, "index")?,
+            lease_age_ms: line.optional::<Option<u64>>("lease_age_ms")?.flatten(),
+        },
+        "members_committed" => Aside::MembersCommitted { index: number(line, "index")? },
+        "snapshot_sent" => Aside::SnapshotSent { index: number(line, "index")?, to: line.field("to")? },
+        "transfer" => Aside::Transfer {
+            term: number(line, "term")?,
+            to: line.field("to")?,
+            phase: line.field("phase")?,
+        },
+        "failpoint" => Aside::Failpoint { name: line.field("name")? },
+        _ => return Ok(None),
+    }))
 }
 
 /// A term or an index.

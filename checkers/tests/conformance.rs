@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use checkers::{Budget, CHECKERS, Evidence, Expectations, History, Verdict};
+use checkers::{Budget, CHECKERS, Evidence, Expectations, History, SITUATIONS, Verdict};
 
 fn manifest_dir() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -54,6 +54,36 @@ fn every_story_has_a_test() {
             let call = format!("check(\"{}/{}\")", checker.name(), file.to_str().expect("an ASCII name"));
             assert!(tests.contains(&call), "no test calls {call}");
         }
+    }
+}
+
+#[test]
+fn every_situation_says_what_it_is() {
+    let mut names = HashSet::new();
+    for situation in SITUATIONS {
+        let name = situation.name;
+        assert!(names.insert(name), "{name} is listed twice");
+        assert!(name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'), "{name}");
+        for text in [situation.about, situation.source].iter().chain(situation.steps) {
+            assert!(!text.is_empty() && !text.ends_with('.'), "{name}: {text}");
+        }
+    }
+}
+
+/// One that is always reached says as little as one that never is.
+#[test]
+fn every_situation_has_a_story_that_reaches_it_and_one_that_does_not() {
+    let tests = std::fs::read_to_string(manifest_dir().join("tests/situations/mod.rs")).expect("the tests");
+    for situation in SITUATIONS {
+        let stories = manifest_dir().join("testdata/situations").join(situation.name);
+        for (story, begins) in [("reached.txt", "reached "), ("near_miss.txt", "missed: ")] {
+            let path = stories.join(story);
+            let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+            let (_, told) = text.split_once("----\n").expect("a story has an end");
+            assert!(told.starts_with(begins), "{}/{story} tells: {told}", situation.name);
+        }
+        let call = format!("both(\"{}\")", situation.name);
+        assert!(tests.contains(&call), "no test calls {call}");
     }
 }
 

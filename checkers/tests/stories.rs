@@ -1,5 +1,6 @@
 //! Stories with the finding beside them, one test each; the name of the test is the fact.
 
+mod situations;
 mod story;
 
 use story::check;
@@ -174,6 +175,11 @@ mod linearizable {
     #[test]
     fn never_returned_seen_and_gone() {
         check("linearizable/never_returned_seen_and_gone.txt");
+    }
+
+    #[test]
+    fn stale_read_of_few_values() {
+        check("linearizable/stale_read_of_few_values.txt");
     }
 
     #[test]
@@ -388,6 +394,35 @@ mod durable_votes {
     }
 }
 
+mod membership {
+    use super::check;
+
+    #[test]
+    fn one_at_a_time() {
+        check("membership/one_at_a_time.txt");
+    }
+
+    #[test]
+    fn two_at_once() {
+        check("membership/two_at_once.txt");
+    }
+
+    #[test]
+    fn two_voters() {
+        check("membership/two_voters.txt");
+    }
+
+    #[test]
+    fn before_a_commit_of_the_term() {
+        check("membership/before_a_commit_of_the_term.txt");
+    }
+
+    #[test]
+    fn kept_after_the_entry() {
+        check("membership/kept_after_the_entry.txt");
+    }
+}
+
 mod leader_completeness {
     use super::check;
 
@@ -479,6 +514,16 @@ mod coverage {
     use super::check;
 
     #[test]
+    fn aim_missed() {
+        check("coverage/aim_missed.txt");
+    }
+
+    #[test]
+    fn aims_reached() {
+        check("coverage/aims_reached.txt");
+    }
+
+    #[test]
     fn enough() {
         check("coverage/enough.txt");
     }
@@ -568,6 +613,16 @@ mod durable_commit {
     #[test]
     fn acknowledged_in_memory() {
         check("durable-commit/acknowledged_in_memory.txt");
+    }
+
+    #[test]
+    fn only_voters_count() {
+        check("durable-commit/only_voters_count.txt");
+    }
+
+    #[test]
+    fn fewer_voters_need_fewer_copies() {
+        check("durable-commit/fewer_voters_need_fewer_copies.txt");
     }
 
     #[test]

@@ -6,9 +6,10 @@
 //! | 1 | could not start: the message says why and what to do |
 //! | 2 | bad usage |
 //! | 74 | the disk failed (`EX_IOERR`); after a failed sync a node must not go on |
+//! | 86 | told to die at a failpoint |
 //! | 101 | a panic: something that cannot be, was |
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io;
 use std::net::SocketAddr;
@@ -43,9 +44,17 @@ struct Cli {
     /// This node's number
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     id: NodeId,
-    /// All nodes, this one included, with the addresses where they listen for each other
+    /// Nodes, this one included, with the addresses where they listen for each other
     #[arg(long, value_name = "N=ADDRESS,…", value_delimiter = ',', value_parser = parse_peer, required = true)]
     peers: Vec<(NodeId, SocketAddr)>,
+    /// The nodes that the cluster was founded with, if not all of --peers; a node that is not among them waits to be
+    /// added as a member. The same for all nodes
+    #[arg(long, value_name = "N,…", value_delimiter = ',')]
+    founders: Vec<NodeId>,
+    /// Begin as nobody's member, though perhaps a founder: a node that has lost its disk must not vote by what it was
+    /// once. It matters only while the disk is empty
+    #[arg(long)]
+    join: bool,
     /// Where to listen for clients
     #[arg(long, value_name = "ADDRESS")]
     listen_client: SocketAddr,
@@ -55,12 +64,22 @@ struct Cli {
     /// Where to write what Raft does, one JSON line an event; outside of the data directory
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
+    /// Look into this file for points at which to die (see the documentation of `failpoint`)
+    #[arg(long, value_name = "FILE", hide = true)]
+    failpoints: Option<PathBuf>,
     /// Ask for votes without a new term first, so that a node that returns does not disturb the leader
     #[arg(long, value_name = "on|off", default_value = "on", hide_possible_values = true)]
     pre_vote: Switch,
     /// A leader without a quorum steps down, and nodes that hear from a leader do not vote
     #[arg(long, value_name = "on|off", default_value = "on", hide_possible_values = true)]
     check_quorum: Switch,
+    /// Ask a majority for each read, or trust that no other leader comes up for most of an election timeout after it
+    /// was asked; the latter is wrong when clocks run at different speeds. The same for all nodes
+    #[arg(long, value_name = "read-index|lease", default_value = "read-index", hide_possible_values = true)]
+    reads: Reads,
+    /// The share of the election timeout for which a lease lasts
+    #[arg(long, value_name = "SHARE", default_value_t = 0.9)]
+    lease_margin: f64,
     /// Time between two heartbeats of a leader; counted in ticks of 10 ms
     #[arg(long, value_name = "MS", default_value_t = 100)]
     heartbeat_ms: u64,
@@ -85,6 +104,12 @@ struct Cli {
 enum Switch {
     On,
     Off,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Reads {
+    ReadIndex,
+    Lease,
 }
 
 /// An error for a person: what failed, and what to do.
@@ -227,6 +252,14 @@ fn settings(cli: &Cli) -> Result<Settings, Complaint> {
         let what = format!("--id {}: no such node in --peers", cli.id);
         return Err(complaint(what, "name all nodes in --peers, this one included"));
     }
+    if let Some(stranger) = cli.founders.iter().find(|founder| !peers.contains_key(founder)) {
+        let what = format!("--founders: there is no node {stranger} in --peers");
+        return Err(complaint(what, "name the founders in --peers, with their addresses"));
+    }
+    let founders: BTreeSet<NodeId> = match cli.founders.as_slice() {
+        [] => peers.keys().copied().collect(),
+        founders => founders.iter().copied().collect(),
+    };
     let tick_ms = TICK.as_millis() as u64;
     if cli.heartbeat_ms < tick_ms {
         let what = format!("--heartbeat-ms {}: shorter than a tick of {tick_ms} ms", cli.heartbeat_ms);
@@ -237,13 +270,27 @@ fn settings(cli: &Cli) -> Result<Settings, Complaint> {
             format!("--election-ms {}: less than two heartbeats of {} ms", cli.election_ms, cli.heartbeat_ms);
         return Err(complaint(what, "with one lost heartbeat a follower would campaign; ten times is usual"));
     }
+    let lease_ms = match cli.reads {
+        Reads::ReadIndex => None,
+        Reads::Lease if cli.check_quorum == Switch::Off => {
+            let what = "--reads lease: without CheckQuorum nodes vote while they hear a leader".into();
+            return Err(complaint(what, "leave --check-quorum on"));
+        }
+        Reads::Lease if !(cli.lease_margin > 0.0 && cli.lease_margin <= 1.0) => {
+            let what = format!("--lease-margin {}: not a share", cli.lease_margin);
+            return Err(complaint(what, "choose more than 0 and at most 1"));
+        }
+        // A follower counts whole ticks, and the first of them may come at once.
+        Reads::Lease => Some(((cli.election_ms - tick_ms) as f64 * cli.lease_margin) as u64),
+    };
     let ticks = |flag: &str, ms: u64| {
         u32::try_from(ms / tick_ms).map_err(|_| complaint(format!("{flag} {ms}: too long"), "choose less"))
     };
     Ok(Settings {
         raft: Config {
             id: cli.id,
-            voters: peers.keys().copied().collect(),
+            voters: if cli.join { Vec::new() } else { founders.iter().copied().collect() },
+            lease_ms,
             heartbeat_ticks: ticks("--heartbeat-ms", cli.heartbeat_ms)?,
             election_ticks: ticks("--election-ms", cli.election_ms)?,
             pre_vote: cli.pre_vote == Switch::On,
@@ -256,19 +303,21 @@ fn settings(cli: &Cli) -> Result<Settings, Complaint> {
             seed: cli.seed,
         },
         bug: cli.bug.as_deref().map(find_bug).transpose()?,
-        membership: Membership { id: cli.id, cluster: cluster_id(&peers), peers },
+        membership: Membership { id: cli.id, cluster: cluster_id(&peers, &founders), peers, founders },
         election_timeout: Duration::from_millis(cli.election_ms),
         data_dir: cli.data_dir.clone(),
         trace: cli.trace.clone(),
+        failpoints: cli.failpoints.clone(),
         snapshot_entries: cli.snapshot_entries,
         request_timeout: Duration::from_millis(cli.request_timeout_ms),
     })
 }
 
-/// The same for all nodes that were started with the same `--peers`.
-fn cluster_id(peers: &BTreeMap<NodeId, SocketAddr>) -> u64 {
+/// The same for all nodes that were started with the same founders. Who joins later makes no other cluster.
+fn cluster_id(peers: &BTreeMap<NodeId, SocketAddr>, founders: &BTreeSet<NodeId>) -> u64 {
     peers
         .iter()
+        .filter(|(id, _)| founders.contains(id))
         .fold(Hasher::default(), |hasher, (id, address)| {
             hasher.number(*id).field(address.to_string().as_bytes())
         })
@@ -318,13 +367,20 @@ mod tests {
         assert_eq!((settings.raft.heartbeat_ticks, settings.raft.election_ticks), (10, 100));
         assert!(settings.raft.pre_vote && settings.raft.check_quorum);
         assert_eq!(settings.raft.voters, [1, 2]);
+        assert_eq!(settings.raft.lease_ms, None);
+        let leases =
+            |more: &str| parse(&format!("{GOOD} --reads lease{more}")).map(|settings| settings.raft.lease_ms);
+        assert_eq!(leases(""), Ok(Some(891)), "0.9 of the election timeout less a tick");
+        assert!(leases(" --check-quorum off").is_err() && leases(" --lease-margin 1.5").is_err());
         assert!(!parse(&format!("{GOOD} --pre-vote off")).expect("good usage").raft.pre_vote);
     }
 
     #[test]
     fn bad_usage_is_named() {
+        let stranger = format!("{GOOD} --founders 1,7");
         let error = |args: &str| parse(args).err().expect("bad usage is refused");
         let same_id = GOOD.replace("2=", "1=");
+        assert_eq!(error(&stranger), "--founders: there is no node 7 in --peers");
         assert_eq!(error(&same_id), "--peers: node 1 is there twice");
         assert_eq!(error(&GOOD.replace("0.1:2", "0.1:1")), "--peers: 127.0.0.1:1 is there twice");
         assert_eq!(error(&GOOD.replace("--id 1", "--id 3")), "--id 3: no such node in --peers");
@@ -348,5 +404,7 @@ mod tests {
         let cluster = |args: &str| parse(args).expect("good usage").membership.cluster;
         assert_eq!(cluster(GOOD), cluster(&GOOD.replace("--id 1", "--id 2")));
         assert_ne!(cluster(GOOD), cluster(&GOOD.replace("0.1:2", "0.1:9")));
+        let joining = GOOD.replace("2=127.0.0.1:2", "2=127.0.0.1:2,3=127.0.0.1:9 --founders 1,2");
+        assert_eq!(cluster(GOOD), cluster(&joining), "who joins later makes no other cluster");
     }
 }

@@ -3,6 +3,7 @@
 pub mod api;
 pub mod bugs;
 pub mod cli;
+pub mod failpoint;
 pub mod hash;
 pub mod kv;
 pub mod node;

@@ -7,8 +7,9 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand::SeedableRng;
 use rand_pcg::Pcg64;
@@ -17,12 +18,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::api::{ASKS_MAX, Ask, Done, Identity, Status};
+use crate::api::{ASKS_MAX, Ask, Cluster, Done, Identity, Status};
 use crate::bugs::Bug;
+use crate::failpoint::{self, Failpoints};
 use crate::kv::{DecodeError, Kv, Txn};
 use crate::raft::{
-    Config, Entry, Envelope, Index, Input, NodeId, Output, Payload, Raft, Recovered, RejectReason, RequestId,
-    Role, Snapshot, Term, Write,
+    AppendOutcome, Config, Entry, Envelope, Index, Input, Member, Members, Message, NodeId, Output, Payload,
+    Raft, Recovered, RejectReason, RequestId, Role, Snapshot, Term, Write,
 };
 use crate::rules::{Paper, Rules};
 use crate::storage::{SEGMENT_BYTES, Storage, StorageError, Writer, describe};
@@ -50,6 +52,8 @@ pub struct Settings {
     pub data_dir: PathBuf,
     /// The trace, if one is wanted.
     pub trace: Option<PathBuf>,
+    /// The file that arms failpoints, if there may be one.
+    pub failpoints: Option<PathBuf>,
     /// A snapshot is taken each time so many entries were applied.
     pub snapshot_entries: u64,
     /// How long a client waits for an answer.
@@ -94,10 +98,16 @@ struct Waiting {
     reply: oneshot::Sender<Result<Done, RejectReason>>,
 }
 
+/// A client that waits for another configuration or leader.
+type Administrator = oneshot::Sender<Result<Cluster, RejectReason>>;
+
 /// What leaves the node, once the trace is written.
 enum Effect {
     Send(Envelope),
     Write(Write),
+    /// The client's command is applied.
+    Applied(oneshot::Sender<Result<Done, RejectReason>>, Done),
+    Administered(Administrator, Result<Cluster, RejectReason>),
     Answer(oneshot::Sender<Result<Done, RejectReason>>, Result<Done, RejectReason>),
 }
 
@@ -112,6 +122,12 @@ struct Node {
     incarnation: u64,
     last_sequence: u64,
     waiting: BTreeMap<u64, Waiting>,
+    administrators: BTreeMap<u64, Administrator>,
+    addresses: BTreeMap<NodeId, SocketAddr>,
+    failpoints: Failpoints,
+    /// The highest index that was acknowledged to a leader.
+    acknowledged: Index,
+    started: Instant,
     applied_index: Index,
     snapshot_entries: u64,
     snapshot_index: Index,
@@ -138,7 +154,7 @@ pub async fn run(settings: Settings, clients: TcpListener, peers: TcpListener) -
     let request_timeout = settings.request_timeout;
     let (mut node, mut received) = Node::start(settings, peers, report)?;
 
-    let server = crate::api::serve(clients, identity, ask, request_timeout);
+    let server = crate::api::serve(clients, identity, ask, request_timeout, node.addresses.clone());
     tokio::pin!(server);
     let mut ticks = interval(TICK);
     // A node that was paused must not see all missed ticks at once: it would believe that its leader was silent
@@ -148,10 +164,12 @@ pub async fn run(settings: Settings, clients: TcpListener, peers: TcpListener) -
     loop {
         tokio::select! {
             _ = ticks.tick() => {
+                node.failpoints.refresh();
                 node.step(Input::Tick)?;
                 ticks_to_sweep -= 1;
                 if ticks_to_sweep == 0 {
                     node.waiting.retain(|_, waiting| !waiting.reply.is_closed());
+                    node.administrators.retain(|_, reply| !reply.is_closed());
                     ticks_to_sweep = SWEEP_TICKS;
                 }
             }
@@ -183,22 +201,31 @@ impl Node {
             tracing::warn!("cut {} bytes of a torn tail off the write-ahead log", opened.torn_bytes);
         }
         let trace_path = settings.trace.clone().unwrap_or_default();
-        let mut trace = match &settings.trace {
-            None => TraceWriter::none(id),
-            Some(path) => TraceWriter::open(path, id)
-                .map_err(|source| NodeError::Trace { path: path.clone(), source })?,
+        let open_trace = || match &settings.trace {
+            None => Ok(TraceWriter::none(id)),
+            Some(path) => {
+                TraceWriter::open(path, id).map_err(|source| NodeError::Trace { path: path.clone(), source })
+            }
         };
+        let mut trace = open_trace()?;
         trace.push(boot(&settings, &opened.recovered, opened.torn_bytes));
+        trace.flush().map_err(|source| NodeError::Trace { path: trace_path.clone(), source })?;
+        let failpoints = match &settings.failpoints {
+            None => Failpoints::default(),
+            Some(path) => Failpoints::watch(path, open_trace()?),
+        };
+        failpoints.hit(failpoint::AFTER_RECOVERY);
 
-        let writer = Writer::start(opened.storage, move |outcome| {
+        let storage = opened.storage.with_failpoints(failpoints.clone());
+        let writer = Writer::start(storage, move |outcome| {
             // The loop is gone only when the node stops.
             let _ = report.send(outcome);
         })
         .map_err(|source| NodeError::Runtime { doing: "start the storage thread", source })?;
         // Its own stream: how often a peer is tried must not change when the next election begins.
-        let mut rng = Pcg64::seed_from_u64(settings.raft.seed ^ id.rotate_left(32));
+        let rng = Pcg64::seed_from_u64(settings.raft.seed ^ id.rotate_left(32));
         let (transport, received) =
-            Transport::start(&settings.membership, peers, settings.election_timeout, &mut rng);
+            Transport::start(&settings.membership, peers, settings.election_timeout, rng);
 
         let rules = settings.bug.map_or(&Paper as &'static dyn Rules, |bug| bug.rules);
         let (raft, outputs) = Raft::new(settings.raft, rules, opened.recovered);
@@ -216,6 +243,11 @@ impl Node {
             incarnation: monotonic_ns(),
             last_sequence: 0,
             waiting: BTreeMap::new(),
+            administrators: BTreeMap::new(),
+            addresses: settings.membership.peers,
+            failpoints,
+            acknowledged: 0,
+            started: Instant::now(),
             applied_index: 0,
             snapshot_entries: settings.snapshot_entries,
             snapshot_index: 0,
@@ -231,6 +263,24 @@ impl Node {
             Ask::Status { reply } => {
                 let _ = reply.send(self.status());
             }
+            Ask::Members { reply } => {
+                let _ = reply.send(self.cluster());
+            }
+            Ask::Change { reply, .. } | Ask::Transfer { reply, .. }
+                if self.administrators.len() >= WAITING_MAX =>
+            {
+                let _ = reply.send(Err(RejectReason::Busy));
+            }
+            Ask::Change { change, reply } => {
+                let request = self.next_request();
+                self.administrators.insert(request.sequence, reply);
+                self.step(Input::Change { request, change })?;
+            }
+            Ask::Transfer { to, reply } => {
+                let request = self.next_request();
+                self.administrators.insert(request.sequence, reply);
+                self.step(Input::Transfer { request, to })?;
+            }
             Ask::Local { txn, reply } => {
                 let _ = reply.send(Ok(Done { outcome: self.kv.read(&txn), term: self.raft.term() }));
             }
@@ -238,12 +288,7 @@ impl Node {
                 let _ = reply.send(Err(RejectReason::Busy));
             }
             Ask::Txn { txn, reply } => {
-                self.last_sequence += 1;
-                let request = RequestId {
-                    node: self.raft.id(),
-                    incarnation: self.incarnation,
-                    sequence: self.last_sequence,
-                };
+                let request = self.next_request();
                 let input = if txn.is_read_only() {
                     Input::Read { request }
                 } else {
@@ -256,8 +301,25 @@ impl Node {
         Ok(())
     }
 
+    fn next_request(&mut self) -> RequestId {
+        self.last_sequence += 1;
+        RequestId { node: self.raft.id(), incarnation: self.incarnation, sequence: self.last_sequence }
+    }
+
+    /// The members, with the addresses that this node knows.
+    fn cluster(&self) -> Cluster {
+        let address = |id: &NodeId, member: &Member| match member.address.as_str() {
+            "" => self.addresses.get(id).map(ToString::to_string).unwrap_or_default(),
+            address => address.to_owned(),
+        };
+        let members = self.raft.members().0.iter();
+        let members = members.map(|(id, member)| (*id, Member { address: address(id, member), ..*member }));
+        Cluster { members: Members(members.collect()), term: self.raft.term(), revision: self.kv.revision() }
+    }
+
     fn status(&self) -> Status {
         Status {
+            members: self.raft.members().clone(),
             role: self.raft.role(),
             term: self.raft.term(),
             leader: self.raft.leader(),
@@ -269,6 +331,13 @@ impl Node {
     }
 
     fn step(&mut self, input: Input) -> Result<(), NodeError> {
+        if let Input::Message(Envelope { message: Message::InstallSnapshot { done: true, .. }, .. }) = &input
+        {
+            self.failpoints.hit(failpoint::BEFORE_SNAPSHOT_INSTALL);
+        }
+        // Counted from 1: to a lease, 0 is "never".
+        let now_ms = self.started.elapsed().as_millis() as u64 + 1;
+        self.raft.observe_clock(now_ms);
         let outputs = self.raft.step(input);
         self.carry_out(outputs)
     }
@@ -276,17 +345,35 @@ impl Node {
     fn carry_out(&mut self, mut outputs: Vec<Output>) -> Result<(), NodeError> {
         loop {
             let mut effects = Vec::new();
+            let led = self.seen.role == Role::Leader;
             for output in outputs {
                 self.perform(output, &mut effects)?;
             }
             self.log_standing();
-            self.trace
-                .flush()
-                .map_err(|source| NodeError::Trace { path: self.trace_path.clone(), source })?;
+            self.flush_trace()?;
+            if !led && self.seen.role == Role::Leader {
+                self.failpoints.hit(failpoint::AFTER_LEADER_ELECTED);
+            }
             for effect in effects {
                 match effect {
-                    Effect::Send(envelope) => self.transport.send(envelope),
-                    Effect::Write(write) => self.writer.submit(write),
+                    Effect::Send(envelope) => {
+                        self.fail_before_sending(&envelope);
+                        self.transport.send(envelope);
+                    }
+                    Effect::Write(write) => {
+                        let members = |entry: &Entry| matches!(entry.payload, Payload::Members { .. });
+                        if write.entries.iter().any(members) {
+                            self.failpoints.hit(failpoint::AFTER_MEMBERS_APPENDED);
+                        }
+                        self.writer.submit(write);
+                    }
+                    Effect::Applied(reply, done) => {
+                        self.failpoints.hit(failpoint::BEFORE_CLIENT_REPLY);
+                        let _ = reply.send(Ok(done));
+                    }
+                    Effect::Administered(reply, answer) => {
+                        let _ = reply.send(answer);
+                    }
                     Effect::Answer(reply, answer) => {
                         // The client is gone; its request has its effect all the same.
                         let _ = reply.send(answer);
@@ -302,6 +389,21 @@ impl Node {
         }
     }
 
+    /// Dies, if it is told to, instead of keeping a promise that is durable.
+    fn fail_before_sending(&mut self, envelope: &Envelope) {
+        match envelope.message {
+            Message::VoteReply { granted: true } => self.failpoints.hit(failpoint::BEFORE_VOTE_REPLY),
+            Message::AppendReply { outcome: AppendOutcome::Matched { index }, .. } => {
+                if index > self.acknowledged {
+                    self.failpoints.hit(failpoint::BEFORE_APPEND_REPLY);
+                    self.acknowledged = index;
+                }
+            }
+            Message::TimeoutNow => self.failpoints.hit(failpoint::BEFORE_TIMEOUT_NOW),
+            _ => {}
+        }
+    }
+
     /// Does what stays inside the node; what leaves it becomes an effect.
     fn perform(&mut self, output: Output, effects: &mut Vec<Effect>) -> Result<(), NodeError> {
         match output {
@@ -310,7 +412,7 @@ impl Node {
             Output::Write(write) => effects.push(Effect::Write(write)),
             Output::Apply(entries) => {
                 for entry in entries {
-                    self.apply(&entry, effects);
+                    self.apply(&entry, effects)?;
                 }
             }
             Output::Restore(snapshot) => self.restore(&snapshot)?,
@@ -323,8 +425,16 @@ impl Node {
             Output::Rejected { request, reason } => {
                 if let Some(Waiting { reply, .. }) = self.take_waiting(request) {
                     effects.push(Effect::Answer(reply, Err(reason)));
+                } else if let Some(reply) = self.take_administrator(request) {
+                    effects.push(Effect::Administered(reply, Err(reason)));
                 }
             }
+            Output::Transferred { request } => {
+                if let Some(reply) = self.take_administrator(request) {
+                    effects.push(Effect::Administered(reply, Ok(self.cluster())));
+                }
+            }
+            Output::Members(members) => self.transport.learn(&members),
             Output::AckEarly { request } => {
                 if let Some(Waiting { txn, reply }) = self.take_waiting(request) {
                     // What the answer would be if nothing came between: that is what this bug believes.
@@ -336,10 +446,21 @@ impl Node {
         Ok(())
     }
 
-    fn apply(&mut self, entry: &Entry, effects: &mut Vec<Effect>) {
+    fn apply(&mut self, entry: &Entry, effects: &mut Vec<Effect>) -> Result<(), NodeError> {
+        if self.failpoints.is_any_armed() {
+            // The commit of the entry is part of what the reader of the trace is to see.
+            self.flush_trace()?;
+            self.failpoints.hit(failpoint::BEFORE_APPLY);
+        }
         self.applied_index = entry.index;
         let answered = match &entry.payload {
             Payload::Noop => None,
+            Payload::Members { request, .. } => {
+                if let Some(reply) = self.take_administrator(*request) {
+                    effects.push(Effect::Administered(reply, Ok(self.cluster())));
+                }
+                None
+            }
             Payload::Command { request, command } => {
                 let txn =
                     Txn::decode(command).expect("a committed command was encoded by a node of this version");
@@ -355,8 +476,13 @@ impl Node {
             state: self.kv.digest(),
         });
         if let Some((reply, outcome)) = answered {
-            effects.push(Effect::Answer(reply, Ok(Done { outcome, term: self.raft.term() })));
+            effects.push(Effect::Applied(reply, Done { outcome, term: self.raft.term() }));
         }
+        Ok(())
+    }
+
+    fn flush_trace(&mut self) -> Result<(), NodeError> {
+        self.trace.flush().map_err(|source| NodeError::Trace { path: self.trace_path.clone(), source })
     }
 
     fn restore(&mut self, snapshot: &Snapshot) -> Result<(), NodeError> {
@@ -372,6 +498,11 @@ impl Node {
     fn take_waiting(&mut self, request: RequestId) -> Option<Waiting> {
         let ours = request.node == self.raft.id() && request.incarnation == self.incarnation;
         if ours { self.waiting.remove(&request.sequence) } else { None }
+    }
+
+    fn take_administrator(&mut self, request: RequestId) -> Option<Administrator> {
+        let ours = request.node == self.raft.id() && request.incarnation == self.incarnation;
+        if ours { self.administrators.remove(&request.sequence) } else { None }
     }
 
     fn log_standing(&mut self) {

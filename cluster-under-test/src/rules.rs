@@ -207,6 +207,67 @@ pub trait Rules: Sync {
         true
     }
 
+    // Membership.
+
+    /// Whether a change of the configuration waits until the leader has committed an entry of its term.
+    ///
+    /// Thesis §4.1 lacked this. Two leaders in a row could each append a change to the same configuration; the
+    /// majorities of the two outcomes need not meet (found by Ongaro in 2015).
+    fn changes_wait_for_commit_of_term(&self) -> bool {
+        true
+    }
+
+    /// Whether a change waits until the one before it is committed (thesis §4.1).
+    ///
+    /// Only configurations that differ by one voter have majorities that always meet.
+    fn changes_one_at_a_time(&self) -> bool {
+        true
+    }
+
+    /// Whether cutting a configuration off the log brings the one before it back (thesis §4.1).
+    ///
+    /// Otherwise a node counts by members that nobody else knows.
+    fn truncation_restores_members(&self) -> bool {
+        true
+    }
+
+    /// Whether a leader that is no voter in its latest configuration counts itself and stays (thesis §4.2.2: it does
+    /// not count itself, and steps down when its removal is committed).
+    fn counts_itself_when_removed(&self) -> bool {
+        false
+    }
+
+    /// Whether the copies of learners count towards a commit (thesis §4.2.1: they do not).
+    fn counts_learners(&self) -> bool {
+        false
+    }
+
+    /// Whether the target of a transfer has the leader's whole log before it is told to campaign (thesis §3.10).
+    ///
+    /// Otherwise it loses the election, and the cluster the time.
+    fn transfer_waits_for_catch_up(&self) -> bool {
+        true
+    }
+
+    // Leases (thesis §6.4.1).
+
+    /// Whether a lease counts from when the message was sent that a majority answered.
+    ///
+    /// The follower's promise counts from when it heard; an answer may be under way for as long as it likes.
+    fn lease_begins_at_send(&self) -> bool {
+        true
+    }
+
+    /// Whether a transfer of leadership ends the lease: its campaign does not wait for the voters' promise.
+    fn transfer_ends_lease(&self) -> bool {
+        true
+    }
+
+    /// How long a lease lasts of which the configuration allows `granted_ms`: less than the least election timeout.
+    fn lease_ms(&self, granted_ms: u64) -> u64 {
+        granted_ms
+    }
+
     // Reads.
 
     /// Whether a leader asks a majority, after the read arrived, if it still leads (§8, thesis §6.4 step 3).

@@ -20,7 +20,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::hash::Hasher;
-use crate::raft::{Entry, Index, NodeId, Payload, Role, Term};
+use crate::raft::{Entry, Index, Member, NodeId, Payload, Role, Suffrage, Term};
 
 /// The version of the format.
 pub const FORMAT: u32 = 1;
@@ -49,6 +49,18 @@ impl Digest {
                 .number(request.sequence)
                 .field(command)
                 .finish(),
+            Payload::Members { request, members } => {
+                let hasher = hasher
+                    .number(2)
+                    .number(request.node)
+                    .number(request.incarnation)
+                    .number(request.sequence);
+                let add = |hasher: Hasher, (node, member): (&NodeId, &Member)| {
+                    let voter = u64::from(member.suffrage == Suffrage::Voter);
+                    hasher.number(*node).number(voter).field(member.address.as_bytes())
+                };
+                members.0.iter().fold(hasher, add).finish()
+            }
         })
     }
 }
@@ -173,6 +185,106 @@ pub enum TraceEvent {
         /// Digest of the whole state after it.
         state: Digest,
     },
+    /// The node asks whether it could win an election.
+    PreVote {
+        /// The term that it would campaign in.
+        term: Term,
+    },
+    /// The node answers such a question.
+    PreVoteAnswer {
+        /// The term that the asker would campaign in.
+        term: Term,
+        /// Who asks.
+        #[serde(with = "node_name")]
+        candidate: NodeId,
+        /// Yes, or why not.
+        answer: PreVoteAnswer,
+    },
+    /// A candidate gives up without a majority.
+    CampaignLost {
+        /// The term of the campaign.
+        term: Term,
+        /// The votes that it got, its own included.
+        votes: u64,
+        /// How many voters there were.
+        voters: u64,
+    },
+    /// A read is served from the state machine now.
+    Read {
+        /// The node's term.
+        term: Term,
+        /// How far the state machine has applied.
+        index: Index,
+        /// How old the lease was that stands for the majority's word; `null` if the majority was asked.
+        lease_age_ms: Option<u64>,
+    },
+    /// From now on the node goes by this configuration: at boot, and when the log's last one has changed.
+    Members {
+        /// The entry that holds it; 0 for the one the node was started with.
+        index: Index,
+        /// Who has a vote.
+        #[serde(with = "node_name::list")]
+        voters: Vec<NodeId>,
+        /// Who gets entries without having a vote.
+        #[serde(with = "node_name::list")]
+        learners: Vec<NodeId>,
+    },
+    /// The configuration of this entry is committed.
+    MembersCommitted {
+        /// The entry.
+        index: Index,
+    },
+    /// A leader begins to send a snapshot to a follower whose entries are gone.
+    SnapshotSent {
+        /// The last entry it includes.
+        index: Index,
+        /// To whom.
+        #[serde(with = "node_name")]
+        to: NodeId,
+    },
+    /// A leader hands over its leadership.
+    Transfer {
+        /// Its term.
+        term: Term,
+        /// To whom.
+        #[serde(with = "node_name")]
+        to: NodeId,
+        /// How far it has come.
+        phase: TransferPhase,
+    },
+    /// The node dies here because it was told to.
+    Failpoint {
+        /// The failpoint's name.
+        name: String,
+    },
+}
+
+/// The answer to the question whether an election could be won.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PreVoteAnswer {
+    /// Yes.
+    Granted,
+    /// No: the node hears from a leader.
+    LeaderAlive,
+    /// No: the asker's log is behind.
+    LogBehind,
+    /// No: the term has passed.
+    TermPassed,
+}
+
+/// How far a transfer of leadership has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TransferPhase {
+    /// Asked for: nothing new is taken into the log, and the lease is over.
+    Asked,
+    /// The target has been told to campaign.
+    Sent,
+    /// The target leads.
+    Done,
+    /// Given up, or somebody else leads.
+    Abandoned,
 }
 
 /// Where a snapshot comes from.
@@ -295,6 +407,23 @@ mod node_name {
         name.strip_prefix('n')
             .and_then(|id| id.parse().ok())
             .ok_or_else(|| E::custom(format_args!("not the name of a node: {name:?}")))
+    }
+
+    pub(super) mod list {
+        use super::*;
+
+        pub(in super::super) fn serialize<S: Serializer>(
+            nodes: &[NodeId],
+            serializer: S,
+        ) -> Result<S::Ok, S::Error> {
+            serializer.collect_seq(nodes.iter().map(|node| format!("n{node}")))
+        }
+
+        pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
+            deserializer: D,
+        ) -> Result<Vec<NodeId>, D::Error> {
+            Vec::<String>::deserialize(deserializer)?.iter().map(|name| parse(name)).collect()
+        }
     }
 
     pub(super) mod optional {

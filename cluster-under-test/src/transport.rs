@@ -15,7 +15,7 @@
 //! for [`unacknowledged_max`], and from then on a new connection is tried about once a second, so that nodes
 //! find each other soon after a heal instead of after a retransmission that has backed off to minutes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -29,7 +29,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::raft::{Envelope, NodeId};
+use crate::raft::{Envelope, Members, NodeId};
 use crate::storage::describe;
 
 /// The version of frames and messages.
@@ -65,8 +65,10 @@ struct Hello {
 pub struct Membership {
     /// This node.
     pub id: NodeId,
-    /// Where each node listens for its peers, this node included.
+    /// Where nodes listen for their peers, this node included, whether they are members or not.
     pub peers: BTreeMap<NodeId, SocketAddr>,
+    /// Those of them that the cluster began with.
+    pub founders: BTreeSet<NodeId>,
     /// The same in all nodes of a cluster.
     pub cluster: u64,
 }
@@ -74,6 +76,9 @@ pub struct Membership {
 /// The connections of one node. Dropping it closes them.
 #[derive(Debug)]
 pub struct Transport {
+    membership: Membership,
+    unacknowledged_max: Duration,
+    rng: Pcg64,
     peers: BTreeMap<NodeId, Peer>,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -98,32 +103,68 @@ impl Transport {
         membership: &Membership,
         listener: TcpListener,
         election_timeout: Duration,
-        rng: &mut Pcg64,
+        rng: Pcg64,
     ) -> (Self, mpsc::Receiver<Envelope>) {
         let (received, receiver) = mpsc::channel(RECEIVED_MESSAGES_MAX);
-        let mut tasks = vec![tokio::spawn(accept(listener, membership.clone(), received))];
-        let mut peers = BTreeMap::new();
-        for (&to, &address) in membership.peers.iter().filter(|(id, _)| **id != membership.id) {
-            let (queue, waiting) = mpsc::channel(QUEUE_MESSAGES_MAX);
-            let hello = Hello { format: FORMAT, cluster: membership.cluster, from: membership.id, to };
-            let sender = Sender {
-                hello,
-                address,
-                unacknowledged_max: unacknowledged_max(election_timeout),
-                waiting,
-                // Without it, nodes that lost each other at one moment would try again at one moment.
-                backoff_scale: rng.random_range(0.8..1.2),
-            };
-            tasks.push(tokio::spawn(sender.run()));
-            peers.insert(to, Peer { queue, dropped: 0 });
+        let mut transport = Self {
+            membership: membership.clone(),
+            unacknowledged_max: unacknowledged_max(election_timeout),
+            rng,
+            peers: BTreeMap::new(),
+            tasks: vec![tokio::spawn(accept(listener, membership.clone(), received))],
+        };
+        // A node that joins does not know yet who its leader will be.
+        let joins = !membership.founders.contains(&membership.id);
+        let early = membership.peers.keys().filter(|id| joins || membership.founders.contains(id));
+        early.for_each(|&to| transport.connect(to));
+        (transport, receiver)
+    }
+
+    /// These may be sent to from now on. An empty address is one that this node was started with.
+    pub fn learn(&mut self, members: &Members) {
+        for (&id, member) in &members.0 {
+            if !member.address.is_empty() {
+                match member.address.parse() {
+                    Ok(address) => drop(self.membership.peers.insert(id, address)),
+                    Err(error) => {
+                        tracing::warn!("n{id} cannot be reached at {:?}: {error}", member.address);
+                    }
+                }
+            }
+            self.connect(id);
         }
-        (Self { peers, tasks }, receiver)
+    }
+
+    /// Begins to connect to a node whose address is known. Its connection stays: a removed node may still have to be
+    /// told, and may come back.
+    fn connect(&mut self, to: NodeId) {
+        let Some(&address) = self.membership.peers.get(&to) else { return };
+        if to == self.membership.id || self.peers.contains_key(&to) {
+            return;
+        }
+        let (queue, waiting) = mpsc::channel(QUEUE_MESSAGES_MAX);
+        let Membership { id, cluster, .. } = self.membership;
+        let sender = Sender {
+            hello: Hello { format: FORMAT, cluster, from: id, to },
+            address,
+            unacknowledged_max: self.unacknowledged_max,
+            waiting,
+            // Without it, nodes that lost each other at one moment would try again at one moment.
+            backoff_scale: self.rng.random_range(0.8..1.2),
+        };
+        self.tasks.push(tokio::spawn(sender.run()));
+        self.peers.insert(to, Peer { queue, dropped: 0 });
     }
 
     /// Sends a message if that is possible without waiting.
     pub fn send(&mut self, envelope: Envelope) {
         let to = envelope.to;
-        let peer = self.peers.get_mut(&to).expect("the protocol sends to members only, and not to itself");
+        self.connect(to);
+        let Some(peer) = self.peers.get_mut(&to) else {
+            // A candidate or leader that was added after this node last heard of the members: it asks again.
+            tracing::debug!("the address of n{to} is not known yet");
+            return;
+        };
         if peer.queue.try_send(envelope).is_err() {
             peer.dropped += 1;
             // The 1st, 2nd, 4th, 8th, …: enough to notice, too few to fill a disk.
@@ -319,9 +360,10 @@ async fn read_hello(stream: &mut TcpStream, membership: &Membership) -> io::Resu
         return Err(invalid(format!("n{from} speaks format version {format}, this node version {FORMAT}")));
     }
     if cluster != membership.cluster {
-        return Err(invalid(format!("n{from} was started with other --peers")));
+        return Err(invalid(format!("n{from} was started with other founders")));
     }
-    if to != membership.id || from == to || !membership.peers.contains_key(&from) {
+    // Whether it is a member is for the protocol to say: this node may be behind.
+    if to != membership.id || from == to {
         return Err(invalid(format!("n{from} looks for n{to}, this is n{}", membership.id)));
     }
     Ok(from)

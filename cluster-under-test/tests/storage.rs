@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use cluster_under_test::raft::{Entry, HardState, Index, Payload, RequestId, Snapshot, Term, Write};
+use cluster_under_test::raft::{Entry, HardState, Index, Members, Payload, RequestId, Snapshot, Term, Write};
 use cluster_under_test::storage::{Opened, SEGMENT_BYTES, Storage, StorageError, Writer};
 
 /// A directory of its own for each test, removed when the test has passed.
@@ -57,7 +57,8 @@ fn vote(term: Term, vote: u64) -> Write {
 }
 
 fn snapshot(index: Index, term: Term) -> Write {
-    Write { snapshot: Some(Snapshot { index, term, data: vec![9; 100] }), ..Write::default() }
+    let members = Members::founders(&[1, 2, 3]);
+    Write { snapshot: Some(Snapshot { index, term, members, data: vec![9; 100] }), ..Write::default() }
 }
 
 fn installed(index: Index, term: Term) -> Write {

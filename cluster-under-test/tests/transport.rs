@@ -1,6 +1,6 @@
 //! Messages between nodes over real sockets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use cluster_under_test::raft::{Envelope, Message, NodeId};
@@ -22,12 +22,14 @@ async fn cluster(nodes: NodeId) -> (Vec<TcpListener>, Vec<Membership>) {
         peers.insert(id, listener.local_addr().unwrap());
         listeners.push(listener);
     }
-    let members = (1..=nodes).map(|id| Membership { id, peers: peers.clone(), cluster: 7 }).collect();
+    let founders: BTreeSet<NodeId> = (1..=nodes).collect();
+    let member = |id| Membership { id, peers: peers.clone(), founders: founders.clone(), cluster: 7 };
+    let members = (1..=nodes).map(member).collect();
     (listeners, members)
 }
 
 fn start(membership: &Membership, listener: TcpListener) -> (Transport, Receiver<Envelope>) {
-    Transport::start(membership, listener, Duration::from_secs(1), &mut Pcg64::seed_from_u64(membership.id))
+    Transport::start(membership, listener, Duration::from_secs(1), Pcg64::seed_from_u64(membership.id))
 }
 
 fn message(from: NodeId, to: NodeId, term: u64) -> Envelope {

@@ -143,7 +143,7 @@ fn first_write(node: &NodeSpec, began: Instant) -> Result<Duration, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let options = ClientOptions {
         timeout: Duration::from_secs(2),
-        reads: Reads::Linearizable,
+        reads: Reads::ReadIndex,
         object: Object::Register,
     };
     let mut client = system::find("raft-kv")?.client(node, options);

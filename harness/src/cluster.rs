@@ -16,7 +16,7 @@ use std::time::Duration;
 use checkers::history::NodeId;
 use nemesis::cluster::{ClusterError, Failpoints, Links, Membership, Processes};
 use nemesis::faults::Needs;
-use nemesis::net::{Endpoint, LinkCounters, Network, Rule};
+use nemesis::net::{Burst, Link, LinkCounters, Network, Rule, Sighting};
 use nemesis::signals::Signals;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -408,23 +408,26 @@ impl Cluster {
 }
 
 impl Links for Cluster {
-    fn set(&mut self, from: NodeId, to: NodeId, rule: Rule) {
-        self.shared.network.set(Endpoint::Node(from), Endpoint::Node(to), rule);
+    fn set(&mut self, link: Link, rule: Rule) {
+        self.shared.network.set(link.from, link.to, rule);
     }
 
-    fn rule(&self, from: NodeId, to: NodeId) -> Rule {
-        self.shared.network.rule(Endpoint::Node(from), Endpoint::Node(to))
+    fn rule(&self, link: Link) -> Rule {
+        self.shared.network.rule(link.from, link.to)
     }
 
-    fn counters(&self, from: NodeId, to: NodeId) -> LinkCounters {
-        self.shared.network.counters(Endpoint::Node(from), Endpoint::Node(to))
+    fn counters(&self, link: Link) -> LinkCounters {
+        self.shared.network.counters(link.from, link.to)
     }
 
-    fn probe(&self, from: NodeId, to: NodeId, wait: Duration) -> std::result::Result<bool, ClusterError> {
-        self.shared
-            .network
-            .probe(Endpoint::Node(from), Endpoint::Node(to), wait)
-            .map_err(|source| ClusterError::Os { action: "probe the links of", node: from, source })
+    fn probe(&self, link: Link, wait: Duration) -> std::result::Result<bool, ClusterError> {
+        let arrived = self.shared.network.probe(link.from, link.to, wait);
+        arrived.map_err(|source| ClusterError::Link { link, source })
+    }
+
+    fn burst(&self, links: &[Link], burst: &Burst) -> std::result::Result<Vec<Sighting>, ClusterError> {
+        let Some(&link) = links.first() else { return Ok(Vec::new()) };
+        self.shared.network.burst(links, burst).map_err(|source| ClusterError::Link { link, source })
     }
 }
 

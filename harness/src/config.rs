@@ -21,8 +21,33 @@ pub struct Settings {
     pub election_ms: u64,
     /// Applied entries between two snapshots.
     pub snapshot_entries: u64,
+    /// How leaders serve reads.
+    #[serde(default)]
+    pub reads: Reads,
+    /// The share of the election timeout for which a lease lasts; means nothing without leases.
+    #[serde(default = "usual_lease_margin")]
+    pub lease_margin_percent: u32,
     /// The planted bug, if any.
     pub bug: Option<String>,
+}
+
+/// How reads are served.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reads {
+    /// The leader asks a majority for each read whether it still leads (Raft thesis, §6.4).
+    #[default]
+    #[value(alias = "linearizable")]
+    ReadIndex,
+    /// The leader trusts that no other comes up for most of an election timeout, by its own clock (§6.4.1).
+    Lease,
+    /// Clients ask for what the node has, however old that is. Updates are linearizable all the same.
+    #[value(alias = "local")]
+    Serializable,
+}
+
+fn usual_lease_margin() -> u32 {
+    90
 }
 
 impl Default for Settings {
@@ -33,6 +58,8 @@ impl Default for Settings {
             heartbeat_ms: 100,
             election_ms: 1000,
             snapshot_entries: 1000,
+            reads: Reads::default(),
+            lease_margin_percent: usual_lease_margin(),
             bug: None,
         }
     }
@@ -56,23 +83,18 @@ impl Settings {
             ))
             .help("an election timeout of ten heartbeats is usual; it must be at least three"));
         }
+        if self.reads == Reads::Lease && !self.check_quorum {
+            return Err(Error::usage("--reads lease needs --check-quorum on")
+                .help("a lease rests on nodes that do not vote while they hear a leader"));
+        }
+        if !(1..=100).contains(&self.lease_margin_percent) {
+            return Err(Error::usage("--lease-margin must be 1 to 100 percent"));
+        }
         if self.snapshot_entries == 0 {
             return Err(Error::usage("--snapshot-entries must be at least 1"));
         }
         Ok(())
     }
-}
-
-/// What clients ask of their reads.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum Reads {
-    /// Each read sees what was written before it began, whoever wrote it.
-    #[default]
-    Linearizable,
-    /// A node answers from its own state, however old that is. Updates are linearizable all the same.
-    #[value(alias = "local")]
-    Serializable,
 }
 
 /// Reads `linearizable`, `sequential` or `stale-ms=N`.
@@ -109,6 +131,8 @@ pub struct RunConfig {
     pub overlap: usize,
     /// Whether faults that overlap may hurt more nodes than a quorum can do without.
     pub beyond_quorum: bool,
+    /// The situations that the run aims at.
+    pub aims: Vec<String>,
     /// How long clients and nemesis work.
     pub time_limit_ms: u64,
     /// Operations a second, all processes together.
@@ -121,12 +145,10 @@ pub struct RunConfig {
     pub recovery_limit_ms: u64,
     /// The longest time for which a node may leave a kind of operation unserved while a majority is up and connected.
     pub unavailable_max_ms: Option<u64>,
-    /// What clients ask of their reads.
-    pub reads: Reads,
-    /// What the system promises, and is judged by.
-    pub consistency: Consistency,
     /// The scenario whose faults are injected, in place of random ones.
     pub scenario: Option<Scenario>,
+    /// What the system promises, and is judged by.
+    pub consistency: Consistency,
     /// How the nodes are set.
     pub settings: Settings,
 }
@@ -166,15 +188,15 @@ impl RunConfig {
             variety: Variety::Every,
             overlap: 1,
             beyond_quorum: false,
+            aims: Vec::new(),
             time_limit_ms: 1,
             rate: 1,
             concurrency: 1,
             operation_timeout_ms: 2000,
             recovery_limit_ms: 1,
             unavailable_max_ms: None,
-            reads: Reads::default(),
-            consistency: Consistency::default(),
             scenario: None,
+            consistency: Consistency::default(),
             settings,
         }
     }
@@ -213,15 +235,15 @@ mod tests {
             variety: Variety::Every,
             overlap: 2,
             beyond_quorum: false,
+            aims: Vec::new(),
             time_limit_ms: 30_000,
             rate: 300,
             concurrency: 10,
             operation_timeout_ms: 2000,
             recovery_limit_ms: 20_000,
             unavailable_max_ms: None,
-            reads: Reads::default(),
-            consistency: Consistency::default(),
             scenario: None,
+            consistency: Consistency::default(),
             settings: Settings::default(),
         }
     }
@@ -250,5 +272,7 @@ mod tests {
         assert!(refused(timeout).starts_with("--operation-timeout-ms"));
         let settings = Settings { heartbeat_ms: max, ..Settings::default() };
         assert!(refused(RunConfig { settings, ..usual() }).starts_with("--heartbeat-ms"));
+        let settings = Settings { reads: Reads::Lease, check_quorum: false, ..Settings::default() };
+        assert!(refused(RunConfig { settings, ..usual() }).starts_with("--reads lease"));
     }
 }

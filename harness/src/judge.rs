@@ -8,6 +8,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use checkers::history::NodeId;
+use checkers::situations::{self, Observed};
 use checkers::{
     Budget, CHECKERS, Checker, Evidence, Expectations, Finding, History, Malformed, Summary, Trace, Verdict,
     Warning, picture,
@@ -24,6 +25,8 @@ pub struct Judgement {
     pub findings: Vec<Finding>,
     /// What the run exercised.
     pub summary: Summary,
+    /// What it passed through; nothing is told of a history that stands alone.
+    pub situations: Vec<Observed>,
     /// What was odd about the files, and did not keep them from being judged.
     pub warnings: Vec<Warning>,
     /// The counterexample as an SVG timeline, if there is one to be drawn.
@@ -37,7 +40,8 @@ pub struct Judgement {
 /// A damaged plan, history or trace is bad usage that names file, line and field. Nothing is overwritten then.
 pub fn judge_run(run: &RunDir) -> Result<Judgement> {
     let (evidence, warnings) = read_evidence(run)?;
-    let judgement = judge(CHECKERS, &evidence, warnings);
+    let situations = situations::observe(&evidence);
+    let judgement = Judgement { situations, ..judge(CHECKERS, &evidence, warnings) };
     let findings = checkers::finding::to_json(&judgement.findings, &evidence);
     replace(&run.findings(), Some(&findings))?;
     replace(&run.picture(), judgement.picture.as_deref())?;
@@ -102,7 +106,8 @@ pub fn export_edn(from: &Path, to: &Path) -> Result<()> {
 fn judge(checkers: &[&dyn Checker], evidence: &Evidence, warnings: Vec<Warning>) -> Judgement {
     let findings = checkers::check(checkers, evidence, Budget::default());
     let (verdict, picture) = (checkers::verdict(&findings), picture::draw_first(evidence, &findings));
-    Judgement { verdict, summary: Summary::of(evidence), findings, warnings, picture }
+    let (summary, situations) = (Summary::of(evidence), Vec::new());
+    Judgement { verdict, findings, summary, situations, warnings, picture }
 }
 
 fn read_history(path: &Path, name: &str) -> Result<(History, Vec<Warning>)> {
@@ -136,4 +141,18 @@ fn read(path: &Path) -> Result<String> {
 fn damaged(path: &Path, malformed: &Malformed) -> Error {
     Error::usage(malformed.to_string())
         .help(format!("{} was left as it is; repair the line or remove what follows it", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use checkers::situations::harm_of;
+
+    /// Whoever adds a fault says what it does to nodes and links, or situations are missed in silence.
+    #[test]
+    fn situations_know_every_fault() {
+        for fault in nemesis::faults::FAULTS {
+            let name = fault.name();
+            assert!(harm_of(name).is_some(), "checkers::situations::harm_of does not know {name}");
+        }
+    }
 }

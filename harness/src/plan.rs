@@ -12,7 +12,7 @@ use std::path::Path;
 
 use checkers::history::NodeId;
 use checkers::model::Object;
-use checkers::{Consistency, Expectations, ExpectedFault};
+use checkers::{Consistency, Expectations, ExpectedFault, SITUATIONS};
 use nemesis::draw::{DrawError, Wish, draw};
 use nemesis::schedule::Schedule;
 use rand::Rng;
@@ -20,9 +20,9 @@ use rand::SeedableRng;
 use rand_pcg::Pcg64Mcg;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Reads, RunConfig, Settings, Variety};
+use crate::config::{RunConfig, Settings, Variety};
 use crate::error::{Error, Result};
-use crate::{swarm, system, workload};
+use crate::{names, swarm, system, workload};
 
 /// The version of the plan's format.
 pub const FORMAT: u32 = 1;
@@ -42,9 +42,6 @@ pub struct Plan {
     pub nodes: u16,
     /// Name of the workload.
     pub workload: String,
-    /// What clients ask of their reads.
-    #[serde(default)]
-    pub reads: Reads,
     /// Name of the scenario that the schedule is of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scenario: Option<String>,
@@ -165,6 +162,7 @@ pub fn plan(config: &RunConfig, seed: u64) -> Result<Plan> {
         operation_kinds: workload.operation_kinds().to_vec(),
         ok_operations_min: ok_operations_min(config),
         faults: expected_faults(&schedule),
+        situations: aims(config)?,
         recovery_limit_ms: config.recovery_limit_ms,
         complete: true,
         consistency: config.consistency,
@@ -182,7 +180,6 @@ pub fn plan(config: &RunConfig, seed: u64) -> Result<Plan> {
         system: config.system.clone(),
         nodes: config.nodes,
         workload: config.workload.clone(),
-        reads: config.reads,
         scenario: config.scenario.as_ref().map(|scenario| scenario.name.clone()),
         settings: config.settings.clone(),
         concurrency: config.concurrency,
@@ -194,19 +191,6 @@ pub fn plan(config: &RunConfig, seed: u64) -> Result<Plan> {
         schedule,
         expectations,
     })
-}
-
-/// A promise that no checker can judge would make every run unknown.
-fn check_consistency(config: &RunConfig) -> Result<()> {
-    let is_aged = matches!(config.consistency, Consistency::StaleWithinMs(_));
-    if is_aged && Object::of_workload(&config.workload) != Object::Register {
-        return Err(Error::usage(format!(
-            "--consistency stale-ms: the age of a read is only known for registers, not for {}",
-            config.workload
-        ))
-        .help("choose --workload register, or --consistency sequential"));
-    }
-    Ok(())
 }
 
 fn random(config: &RunConfig, seed: u64) -> Result<Schedule> {
@@ -228,10 +212,32 @@ fn random(config: &RunConfig, seed: u64) -> Result<Schedule> {
     })
 }
 
+/// A promise that no checker can judge would make every run unknown.
+fn check_consistency(config: &RunConfig) -> Result<()> {
+    let is_aged = matches!(config.consistency, Consistency::StaleWithinMs(_));
+    if is_aged && Object::of_workload(&config.workload) != Object::Register {
+        return Err(Error::usage(format!(
+            "--consistency stale-ms: the age of a read is only known for registers, not for {}",
+            config.workload
+        ))
+        .help("choose --workload register, or --consistency sequential"));
+    }
+    Ok(())
+}
+
 /// Every kind of fault that is in the schedule must have happened at least once.
 fn expected_faults(schedule: &Schedule) -> Vec<ExpectedFault> {
     let names = schedule.steps.iter().map(|step| step.fault.clone()).collect::<BTreeSet<_>>();
     names.into_iter().map(|name| ExpectedFault { name, times: 1 }).collect()
+}
+
+/// The situations that were asked for, each of which must exist.
+fn aims(config: &RunConfig) -> Result<Vec<String>> {
+    let known = |aim: &String| {
+        names::find("situation", aim, SITUATIONS.iter().copied(), |situation| situation.name)
+            .map(|situation| situation.name.to_owned())
+    };
+    config.aims.iter().map(known).collect()
 }
 
 /// A run that acknowledged less than a tenth of what was asked exercised little: it does not count as a pass.

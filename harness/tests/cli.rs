@@ -51,6 +51,25 @@ fn a_mistyped_workload_is_offered() {
 }
 
 #[test]
+fn a_mistyped_aim_is_offered() {
+    refuses(
+        &run(&["test", "--aim", "split-vote,two-leader"]),
+        254,
+        &["there is no situation `two-leader`", "did you mean `two-leaders`?"],
+    );
+}
+
+#[test]
+fn every_situation_is_listed_with_its_source() {
+    let output = run(&["list", "situations"]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    for situation in checkers::SITUATIONS {
+        let line = text.lines().find(|line| line.trim_start().starts_with(&format!("{} ", situation.name)));
+        assert!(line.is_some_and(|line| line.contains(situation.source)), "{}", shown(&output));
+    }
+}
+
+#[test]
 fn an_unknown_option_is_bad_usage() {
     refuses(&run(&["test", "--fault", "kill"]), 254, &["--faults"]);
 }
@@ -86,6 +105,25 @@ fn everything_that_there_is_is_listed() {
     let text = String::from_utf8_lossy(&output.stdout);
     for name in ["kill", "partition-ring", "leader", "linearizable", "raft-kv", "register", "forget-vote"] {
         assert!(text.contains(&format!("  {name} ")), "missing {name} in\n{text}");
+    }
+}
+
+#[test]
+fn each_fault_is_listed_with_what_it_needs_and_the_doctor_agrees() {
+    let list = run(&["list", "faults"]);
+    let list = String::from_utf8_lossy(&list.stdout).into_owned();
+    let doctor = run(&["doctor"]);
+    let doctor = String::from_utf8_lossy(&doctor.stdout).into_owned();
+    assert!(list.contains("period_ms: time between two restarts"), "{list}");
+    assert!(list.contains("not in `all`: "), "{list}");
+    for fault in nemesis::faults::FAULTS {
+        assert!(list.contains(&format!("  {} ", fault.name())), "{} in\n{list}", fault.name());
+        let needs = format!("needs {}: ", fault.needs());
+        let lacks = list.contains(&format!("{needs}NO"));
+        assert!(lacks || list.contains(&format!("{needs}yes")), "{needs} in\n{list}");
+        let refused =
+            |line: &str| line.contains(&format!("faults on {} ", fault.needs())) && line.contains("NO ");
+        assert_eq!(lacks, doctor.lines().any(refused), "{needs}\n{list}\n{doctor}");
     }
 }
 

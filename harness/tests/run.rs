@@ -80,6 +80,61 @@ fn the_papers_raft_is_valid_under_faults_and_judged_the_same_again() {
         Command::new(env!("CARGO_BIN_EXE_harness")).arg("check").arg(&run).output().expect("it starts");
     assert_eq!(again.status.code(), Some(0), "{}", shown(&again));
     assert_eq!(first, fs::read(run.join("findings.json")).expect("it is still there"));
+
+    // What a nemesis would record that injected nothing, or healed nothing, makes the same run unknown.
+    let history = run.join("history.jsonl");
+    let text = fs::read_to_string(&history).expect("it was recorded");
+    let is_kill = |line: &&str, phase: &str| {
+        line.contains(r#""fault":"kill""#) && line.contains(&format!(r#""phase":"{phase}""#))
+    };
+    let inert = text.lines().map(|line| {
+        let line = if is_kill(&line, "inject") {
+            line.replace("installed", "indeterminate")
+        } else {
+            line.to_owned()
+        };
+        line + "\n"
+    });
+    let inert = inert.collect::<String>();
+    let unhealed = text.lines().filter(|line| !is_kill(line, "heal")).map(|line| line.to_owned() + "\n");
+    let unhealed = unhealed.collect::<String>();
+    for (mutant, says) in [(inert, "fault kill was installed 0 times"), (unhealed, "was never healed")] {
+        fs::write(&history, mutant).expect("it is ours");
+        let judged =
+            Command::new(env!("CARGO_BIN_EXE_harness")).arg("check").arg(&run).output().expect("it starts");
+        assert_eq!(judged.status.code(), Some(2), "{}", shown(&judged));
+        assert!(String::from_utf8_lossy(&judged.stdout).contains(says), "{}", shown(&judged));
+    }
+}
+
+#[test]
+fn a_swarm_of_everything_is_valid_and_says_what_it_left_out() {
+    let scratch = Scratch::new("swarm");
+    let args = ["test", "--seed", "2", "--faults", "all", "--swarm", "--time-limit", "15", "--json"];
+    let output = harness(scratch.path(), &args).output().expect("the harness starts");
+    assert_eq!(output.status.code(), Some(0), "{}", shown(&output));
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(stderr.contains("swarm") && stderr.contains("heartbeat"), "{stderr}");
+    assert!(stderr.contains("left out") && stderr.contains("wipe: "), "what is left out is told: {stderr}");
+}
+
+#[test]
+fn a_run_that_missed_its_aim_is_unknown_and_says_what_was_missing() {
+    let scratch = Scratch::new("aim");
+    let args = ["test", "--nodes", "3", "--faults", "none", "--time-limit", "3", "--aim", "quorum-lost"];
+    let output = harness(scratch.path(), &args).arg("--json").output().expect("the harness starts");
+    assert_eq!(output.status.code(), Some(2), "{}", shown(&output));
+    let object = object(&output);
+    let coverage = object["findings"].as_array().expect("a list").iter().find(|f| f["checker"] == "coverage");
+    let summary = coverage.expect("coverage speaks")["summary"].as_str().expect("a text");
+    assert!(summary.contains("missed its aim quorum-lost: never seen: a fault kept"), "{summary}");
+    let situations = object["situations"].as_array().expect("a list");
+    assert_eq!(situations.len(), checkers::SITUATIONS.len(), "each is told, reached or not");
+    for situation in situations {
+        let reached = situation["reached"].as_bool().expect("yes or no");
+        assert_eq!(reached, situation["times"].as_u64() > Some(0), "{situation}");
+        assert_eq!(reached, situation["missing"].is_null(), "{situation}");
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Thousands of seeds of the simulation: the paper's Raft is never found guilty, and planted bugs are.
 
 use checkers::Verdict;
+use checkers::situations::Observed;
 use cluster_under_test::bugs::{BUGS, Bug};
 use harness::config::Settings;
 use harness::simulation::{Config, simulate, sweep};
@@ -36,6 +37,20 @@ fn the_papers_raft_is_valid_without_pre_vote_and_check_quorum() {
     });
 }
 
+/// A fleet of valid seeds is worth what it passed through. Each of these comes up in one seed of ten or more, so that
+/// two hundred seeds without it mean that the trouble or the eye for it is gone.
+#[test]
+fn the_usual_situations_are_reached() {
+    let observed = sweep(30_000..30_200, |seed| simulate(&Config::new(seed)).expect("no bug").observe());
+    let runs = |name: &str| {
+        let reached = |known: &Observed| known.name == name && known.reached();
+        observed.values().filter(|observed| observed.iter().any(reached)).count()
+    };
+    for name in USUAL_SITUATIONS {
+        assert!(runs(name) > 0, "{name} was reached in none of 200 seeds");
+    }
+}
+
 #[test]
 fn a_seed_is_bit_identical() {
     for seed in 0..5 {
@@ -44,6 +59,8 @@ fn a_seed_is_bit_identical() {
         assert_ne!(once.history, simulate(&Config::new(seed + 100)).expect("no bug").history);
     }
 }
+
+const USUAL_SITUATIONS: &[&str] = &["two-leaders"];
 
 /// Bugs that random trouble hardly ever reaches, and what shows them instead. Those of PreVote and CheckQuorum break no
 /// rule that a checker knows yet: a term that rises for nothing is a disturbance, not a lie.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use checkers::history::NodeId;
 use nix::unistd::Pid;
 
+use crate::net::{Burst, Link, LinkCounters, Rule, Sighting};
 use crate::signals::Signals;
 
 /// Starts, stops and looks at the OS processes of the nodes.
@@ -23,7 +24,7 @@ pub trait Processes {
     fn pause(&mut self, node: NodeId) -> Result<(), ClusterError>;
     /// SIGCONT.
     fn resume(&mut self, node: NodeId) -> Result<(), ClusterError>;
-    /// Empties the data directory of a node that is down. It is started as one that waits until it is told of the others.
+    /// Deletes what a node that is down has on its disk.
     fn wipe(&mut self, node: NodeId) -> Result<(), ClusterError> {
         let reason = "where its data lies is not known".to_owned();
         Err(ClusterError::Refused { action: "wipe", node, reason })
@@ -67,17 +68,20 @@ pub enum Voice {
     Learner,
 }
 
-/// Changes and measures the links between nodes, by direction.
+/// Changes and measures the links, by direction: between nodes, and between nodes and the harness with its clients.
 pub trait Links {
-    /// Replace the rule of the link `from` → `to`.
-    fn set(&mut self, from: NodeId, to: NodeId, rule: crate::net::Rule);
+    /// Replace the rule of the link.
+    fn set(&mut self, link: Link, rule: Rule);
     /// The rule in force.
-    fn rule(&self, from: NodeId, to: NodeId) -> crate::net::Rule;
+    fn rule(&self, link: Link) -> Rule;
     /// What the switch has counted on that link since boot.
-    fn counters(&self, from: NodeId, to: NodeId) -> crate::net::LinkCounters;
-    /// Sends a small datagram from inside `from`'s network to `to`'s and waits for it to arrive.
+    fn counters(&self, link: Link) -> LinkCounters;
+    /// Sends a small datagram from inside the network of one end to that of the other and waits for it to arrive.
     /// `Ok(false)` if it did not arrive within `wait`. Does not involve the nodes' processes.
-    fn probe(&self, from: NodeId, to: NodeId, wait: Duration) -> Result<bool, ClusterError>;
+    fn probe(&self, link: Link, wait: Duration) -> Result<bool, ClusterError>;
+    /// Sends numbered datagrams along all of these links at once, likewise, and tells what became of them: a sighting
+    /// for each link, in order.
+    fn burst(&self, links: &[Link], burst: &Burst) -> Result<Vec<Sighting>, ClusterError>;
 }
 
 /// What a fault may use. A fault that needs more than the cluster has is refused before the run.
@@ -114,6 +118,14 @@ pub enum ClusterError {
     /// The node is running already.
     #[error("{0} is already running")]
     Up(NodeId),
+    /// A link could not be looked at.
+    #[error("failed to send datagrams over {link}: {source}")]
+    Link {
+        /// Which.
+        link: Link,
+        /// The error.
+        source: std::io::Error,
+    },
     /// The system under test refused, or did not answer.
     #[error("failed to {action} {node}: {reason}")]
     Refused {

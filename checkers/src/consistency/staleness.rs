@@ -19,6 +19,7 @@ use super::words::{phrase, row};
 use crate::evidence::{Consistency, Evidence};
 use crate::finding::{Anomaly, Budget, Checker, Finding, Verdict, count, seconds};
 use crate::history::{History, Operation, Time};
+use crate::keys::by_key;
 use crate::linearizable::{Call, Judgement, judge};
 use crate::model::{Held, Model, Object, Register, RegisterView, show};
 
@@ -54,10 +55,7 @@ impl Checker for Staleness {
             let summary = "the age of a read is only known for registers";
             return Finding::new(self, Verdict::Unknown, summary);
         }
-        let mut keys: BTreeMap<&str, Vec<&Operation>> = BTreeMap::new();
-        for operation in history.operations().iter().filter(|operation| !operation.failed()) {
-            keys.entry(operation.op.key().unwrap_or_default()).or_default().push(operation);
-        }
+        let keys = by_key(history.operations().iter().filter(|operation| !operation.failed()));
 
         let mut anomalies = Vec::new();
         let mut undecided: Vec<String> = Vec::new();
@@ -287,7 +285,7 @@ fn impossible(history: &History, key: &str, read: &Operation, why: &str) -> Anom
     Anomaly { title: "impossible read".to_owned(), text, events: events(history, &[read]) }
 }
 
-fn events(history: &History, operations: &[&Operation]) -> Vec<crate::finding::EventRef> {
+fn events(history: &History, operations: &[&Operation]) -> Vec<crate::EventRef> {
     let both = |operation: &&Operation| {
         std::iter::once(operation.invoke_event).chain(operation.complete_event).collect::<Vec<_>>()
     };

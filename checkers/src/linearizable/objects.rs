@@ -7,7 +7,7 @@ use super::reductions::Reductions;
 use super::search::{Outcome, search};
 use super::{KeyResult, undecided};
 use crate::finding::{Anomaly, Budget, count, seconds};
-use crate::history::{History, Operation, Reply};
+use crate::history::{History, Operation, Reply, elements};
 use crate::model::{Object, ObjectModel};
 
 /// The most operations that a text lists; with its reasons it stays within 15 lines.
@@ -101,7 +101,7 @@ fn row(history: &History, operation: &Operation) -> String {
         Some(Reply::Read { value } | Reply::Dequeue { value }) => {
             format!(" → {}", value.map_or_else(|| "nil".to_owned(), |value| value.to_string()))
         }
-        Some(Reply::ReadList { values }) => format!(" → {values:?}"),
+        Some(Reply::ReadList { values }) => format!(" → {}", elements(values)),
         Some(_) | None => String::new(),
     };
     let end = match (operation.reply(), operation.completed_at) {

@@ -78,6 +78,13 @@ impl Object {
         }
     }
 
+    /// Why the history cannot be judged by this object, if it cannot.
+    pub(crate) fn objection(self, history: &History) -> Option<String> {
+        let misfit = self.misfit(history)?;
+        let line = history.locate(misfit.invoke_event);
+        Some(format!("{line}: a {} knows no such {}", self.name(), misfit.op.kind()))
+    }
+
     /// The first operation that is none of this object's. A transaction belongs to no object and is not meant.
     pub fn misfit(self, history: &History) -> Option<&Operation> {
         history

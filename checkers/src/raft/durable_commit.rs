@@ -14,7 +14,7 @@
 //! under way. What the traces do not tell (a silent node, the inside of a log that a restart has found) counts as
 //! durable. Both only make the rule milder.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::log_view::LogView;
 use super::{Anomalies, silent_nodes, when, without_traces};
@@ -51,11 +51,16 @@ impl Checker for DurableCommit {
         if commits.is_empty() {
             return Finding::new(self, Verdict::Unknown, "nothing was ever committed, so nothing was shown");
         }
-        let nodes = evidence.expectations.nodes.len().max(evidence.traces.len());
-        let (quorum, silent) = (nodes / 2 + 1, silent_nodes(evidence).len());
+        let everybody = everybody(evidence);
+        let all_silent = silent_nodes(evidence);
         let mut anomalies = Anomalies::new();
-        for (&(index, term), &place) in &commits {
-            let stored: Vec<Place<'_>> = disks.iter().filter_map(|disk| disk.stored(index, term)).collect();
+        for (&(index, term), &(place, voters)) in &commits {
+            // Who was no voter does not count, whatever it has.
+            let voters = voters.unwrap_or(&everybody);
+            let (nodes, quorum) = (voters.len(), voters.len() / 2 + 1);
+            let silent = voters.iter().filter(|voter| all_silent.contains(&voter.to_string())).count();
+            let disks = disks.iter().filter(|disk| voters.contains(&disk.node));
+            let stored: Vec<Place<'_>> = disks.clone().filter_map(|disk| disk.stored(index, term)).collect();
             let in_time = stored.iter().filter(|stored| stored.at_ns() <= place.at_ns()).count();
             if in_time + silent >= quorum {
                 continue;
@@ -66,7 +71,7 @@ impl Checker for DurableCommit {
                     "{} committed entry {index} of term {term} with {in_time} of {nodes} copies on disk, it needs {quorum}",
                     when(evidence, place),
                 )];
-                text.extend(disks.iter().map(|disk| disk.tell(evidence, index, term)));
+                text.extend(disks.map(|disk| disk.tell(evidence, index, term)));
                 text
             });
         }
@@ -75,18 +80,35 @@ impl Checker for DurableCommit {
     }
 }
 
-/// The earliest event that tells of the commit of an entry. Later ones follow from it.
-fn first_commits(evidence: &Evidence) -> BTreeMap<(LogIndex, Term), Place<'_>> {
-    let mut commits: BTreeMap<(LogIndex, Term), Place<'_>> = BTreeMap::new();
-    for (place, event) in super::events(evidence) {
-        if let &TraceEvent::Commit { index, entry_term, .. } = event {
-            let first = commits.entry((index, entry_term)).or_insert(place);
-            if place.at_ns() < first.at_ns() {
-                *first = place;
+/// A commit and the voters that the node went by that tells of it, if it has said so.
+type Commit<'a> = (Place<'a>, Option<&'a [NodeId]>);
+
+/// The earliest event that tells of the commit of an entry. Later ones follow from it, so it is the leader's, and the
+/// leader counts by the latest configuration in its log (thesis §4.1).
+fn first_commits(evidence: &Evidence) -> BTreeMap<(LogIndex, Term), Commit<'_>> {
+    let mut commits: BTreeMap<(LogIndex, Term), Commit<'_>> = BTreeMap::new();
+    for trace in &evidence.traces {
+        let mut voters = None;
+        for (place, event) in trace.events() {
+            match event {
+                TraceEvent::Members { voters: latest, .. } => voters = Some(latest.as_slice()),
+                TraceEvent::Commit { index, entry_term, .. } => {
+                    let first = commits.entry((*index, *entry_term)).or_insert((place, voters));
+                    if place.at_ns() < first.0.at_ns() {
+                        *first = (place, voters);
+                    }
+                }
+                _ => {}
             }
         }
     }
     commits
+}
+
+/// The nodes of the run, where the traces do not tell who votes.
+fn everybody(evidence: &Evidence) -> Vec<NodeId> {
+    let traced = evidence.traces.iter().map(Trace::node);
+    evidence.expectations.nodes.iter().copied().chain(traced).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// Since when one node has had which entries on disk.
@@ -137,7 +159,9 @@ impl<'a> Disk<'a> {
                 | TraceEvent::Vote { .. }
                 | TraceEvent::Commit { .. }
                 | TraceEvent::Apply { .. }
-                | TraceEvent::Restore { .. } => {}
+                | TraceEvent::Restore { .. }
+                | TraceEvent::Members { .. }
+                | TraceEvent::Aside(_) => {}
             }
         }
         disk

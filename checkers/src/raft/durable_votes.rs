@@ -76,7 +76,9 @@ impl<'a> Voter<'a> {
                 | TraceEvent::Commit { .. }
                 | TraceEvent::Apply { .. }
                 | TraceEvent::Snapshot { .. }
-                | TraceEvent::Restore { .. } => {}
+                | TraceEvent::Restore { .. }
+                | TraceEvent::Members { .. }
+                | TraceEvent::Aside(_) => {}
             }
         }
         self

@@ -87,7 +87,9 @@ impl<'a> Watch<'a> {
                 | TraceEvent::Durable { .. }
                 | TraceEvent::Commit { .. }
                 | TraceEvent::Apply { .. }
-                | TraceEvent::Snapshot { .. } => {}
+                | TraceEvent::Snapshot { .. }
+                | TraceEvent::Members { .. }
+                | TraceEvent::Aside(_) => {}
             }
             self.log.follow(event);
         }

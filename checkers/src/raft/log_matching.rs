@@ -83,7 +83,9 @@ impl<'a> Judge<'a> {
             | TraceEvent::Durable { .. }
             | TraceEvent::Commit { .. }
             | TraceEvent::Snapshot { .. }
-            | TraceEvent::Restore { .. } => {}
+            | TraceEvent::Restore { .. }
+            | TraceEvent::Members { .. }
+            | TraceEvent::Aside(_) => {}
         }
     }
 

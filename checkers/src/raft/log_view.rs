@@ -10,7 +10,7 @@ use crate::trace::{LogIndex, SnapshotOrigin, Term, TraceEvent};
 
 /// What is known of the log at one moment.
 #[derive(Clone, Debug, Default)]
-pub(super) struct LogView {
+pub(crate) struct LogView {
     /// Terms of the entries in memory, as far as they are known.
     terms: BTreeMap<LogIndex, Term>,
     /// The same for what a `durable` event has confirmed, as of that event.
@@ -41,7 +41,7 @@ pub(super) enum Attachment {
 
 /// Whether a log holds an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Holding {
+pub(crate) enum Holding {
     /// It holds an entry of this term there.
     Term(Term),
     /// Its log ends before.
@@ -55,7 +55,7 @@ pub(super) enum Holding {
 
 impl LogView {
     /// Takes in what the event does to the log.
-    pub(super) fn follow(&mut self, event: &TraceEvent) {
+    pub(crate) fn follow(&mut self, event: &TraceEvent) {
         match event {
             &TraceEvent::Boot { snapshot_index, last_index, last_term, .. } => {
                 self.restart(snapshot_index, last_index, last_term);
@@ -85,7 +85,9 @@ impl LogView {
             | TraceEvent::Role { .. }
             | TraceEvent::Vote { .. }
             | TraceEvent::Commit { .. }
-            | TraceEvent::Apply { .. } => {}
+            | TraceEvent::Apply { .. }
+            | TraceEvent::Members { .. }
+            | TraceEvent::Aside(_) => {}
         }
     }
 
@@ -98,7 +100,7 @@ impl LogView {
         }
     }
 
-    pub(super) fn holding(&self, index: LogIndex) -> Holding {
+    pub(crate) fn holding(&self, index: LogIndex) -> Holding {
         match (self.terms.get(&index), self.last) {
             (Some(&term), _) => Holding::Term(term),
             (None, Some(last)) if index > last && index > self.snapshot_index => Holding::Missing { last },
@@ -106,8 +108,13 @@ impl LogView {
         }
     }
 
+    /// The last entry, 0 for an empty log; `None` while it is not known.
+    pub(crate) fn last(&self) -> Option<LogIndex> {
+        self.last
+    }
+
     /// The term of an entry, if it is known.
-    pub(super) fn term(&self, index: LogIndex) -> Option<Term> {
+    pub(crate) fn term(&self, index: LogIndex) -> Option<Term> {
         self.terms.get(&index).copied()
     }
 

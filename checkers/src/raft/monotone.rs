@@ -105,7 +105,11 @@ impl<'a> Watch<'a> {
                         self.snapshot = Some((index, place));
                     }
                 }
-                TraceEvent::Vote { .. } | TraceEvent::Apply { .. } | TraceEvent::Restore { .. } => {}
+                TraceEvent::Vote { .. }
+                | TraceEvent::Apply { .. }
+                | TraceEvent::Restore { .. }
+                | TraceEvent::Members { .. }
+                | TraceEvent::Aside(_) => {}
             }
         }
     }

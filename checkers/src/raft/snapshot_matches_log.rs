@@ -120,7 +120,9 @@ impl<'a> Judge<'a> {
             | TraceEvent::Append { .. }
             | TraceEvent::Truncate { .. }
             | TraceEvent::Durable { .. }
-            | TraceEvent::Commit { .. } => {}
+            | TraceEvent::Commit { .. }
+            | TraceEvent::Members { .. }
+            | TraceEvent::Aside(_) => {}
         }
     }
 

@@ -99,7 +99,9 @@ impl<'a> Judge<'a> {
             | TraceEvent::Vote { .. }
             | TraceEvent::Append { .. }
             | TraceEvent::Truncate { .. }
-            | TraceEvent::Durable { .. } => {}
+            | TraceEvent::Durable { .. }
+            | TraceEvent::Members { .. }
+            | TraceEvent::Aside(_) => {}
         }
     }
 

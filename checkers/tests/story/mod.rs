@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! # What is shown and why it matters.
-//! check linearizable
+//! check linearizable            (or: look split-vote, for a situation)
 //! expect nodes n1 n2            (also: kinds read write | ok 10 | fault kill 1 | recovery 5000 | unavailable 2000 | complete)
+//! expect situation split-vote   (what the run aims at)
 //! expect consistency sequential (or: stale-within 500, in milliseconds)
 //! workload append-list          (which kind of object the keys are; register without it)
 //! budget 100                    (configurations; the default without it)
@@ -21,6 +22,7 @@
 //! n1: boot term=1 vote=n2 snapshot=0 last=3@1
 //! n1: term 2 | role leader 2 | vote 2 n1 | truncate 3 | durable 3@1 | commit 3@1 in 2
 //! n1: append 3@1 a 4@2 b after 1 in 2 | apply 3@1 a state f | snapshot 3@1 taken data f | restore 3 state f
+//! n1: members 5 n1 n2 | members-committed 5 | answer leader-alive n3 2 | read 5@1 lease 40 | transfer sent n2 1
 //! ----
 //! invalid: …
 //! ```
@@ -35,22 +37,47 @@ use checkers::history::{
     Completion, Event, FaultPhase, Header, MicroOp, NodeId, Op, OpKind, Outcome, Phase, ProcessId, Receipt,
     Reply,
 };
-use checkers::trace::{Digest, LogIndex, Role, SnapshotOrigin, Term, TraceEvent, TraceLine};
+use checkers::situations::{self, Observed};
+use checkers::trace::{
+    Aside, Digest, LogIndex, PreVoteAnswer, Role, SnapshotOrigin, Term, TraceEvent, TraceLine, TransferPhase,
+};
 use checkers::{
-    Budget, CHECKERS, Checker, Consistency, Evidence, Expectations, ExpectedFault, Finding, History, Trace,
+    Budget, CHECKERS, Consistency, Evidence, Expectations, ExpectedFault, Finding, History, Trace,
 };
 
 /// Compares the finding of a story with the one that it tells.
 pub(crate) fn check(name: &str) {
+    compare(name, |story| render(&story.judge()));
+}
+
+/// Compares what a story shows of a situation with what it tells.
+pub(crate) fn look(name: &str) {
+    compare(name, |story| render_observed(&story.observe()));
+}
+
+fn compare(name: &str, tell: impl FnOnce(&Story) -> String) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata").join(name);
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let (story, told) = text.split_once("----\n").unwrap_or_else(|| panic!("{name} has no line ----"));
-    let found = render(&Story::read(name, story).judge());
+    let found = tell(&Story::read(name, story));
     if std::env::var_os("UPDATE_STORIES").is_some() {
         std::fs::write(&path, format!("{story}----\n{found}")).expect("a story can be written");
     } else {
         assert_eq!(found, told, "{name} ends differently");
     }
+}
+
+fn render_observed(observed: &Observed) -> String {
+    if let Some(missing) = observed.missing() {
+        return format!("missed: {missing}\n");
+    }
+    let mut text = format!("reached {}\n", observed.times);
+    for sighting in &observed.sightings {
+        let events: Vec<String> = sighting.events.iter().map(ToString::to_string).collect();
+        let seconds = sighting.time as f64 / 1e9;
+        text.push_str(&format!("\n{seconds:.3} s: {}\n  see {}\n", sighting.text, events.join(", ")));
+    }
+    text
 }
 
 fn render(finding: &Finding) -> String {
@@ -69,18 +96,28 @@ fn render(finding: &Finding) -> String {
 }
 
 struct Story {
-    checker: &'static dyn Checker,
+    name: String,
+    /// What judges it, or what it is looked through for.
+    subject: String,
     evidence: Evidence,
     budget: Budget,
 }
 
 impl Story {
     fn judge(&self) -> Finding {
-        self.checker.check(&self.evidence, self.budget)
+        let checker = CHECKERS.iter().find(|checker| checker.name() == self.subject);
+        let checker = checker.unwrap_or_else(|| panic!("{} names no known checker", self.name));
+        checker.check(&self.evidence, self.budget)
+    }
+
+    fn observe(&self) -> Observed {
+        let mut all = situations::observe(&self.evidence).into_iter();
+        let observed = all.find(|observed| observed.name == self.subject);
+        observed.unwrap_or_else(|| panic!("{} names no known situation", self.name))
     }
 
     fn read(name: &str, text: &str) -> Story {
-        let mut checker = None;
+        let mut subject = String::new();
         let mut budget = Budget::default();
         let mut workload = "register".to_owned();
         let mut expectations = Expectations::default();
@@ -96,11 +133,10 @@ impl Story {
                 time += 100_000_000;
             }
             match words.peek() {
-                "check" => {
+                "check" | "look" => {
                     words.next();
-                    let wanted = words.next();
                     time -= 100_000_000;
-                    checker = CHECKERS.iter().find(|checker| checker.name() == wanted).copied();
+                    subject = words.next().to_owned();
                 }
                 "workload" => {
                     words.next();
@@ -132,11 +168,7 @@ impl Story {
             .into_iter()
             .map(|(node, lines)| Trace::new(&format!("nodes/{node}/trace.jsonl"), node, lines))
             .collect();
-        Story {
-            checker: checker.unwrap_or_else(|| panic!("{name} names no known checker")),
-            evidence: Evidence { history, traces, expectations },
-            budget,
-        }
+        Story { name: name.to_owned(), subject, evidence: Evidence { history, traces, expectations }, budget }
     }
 }
 
@@ -198,6 +230,7 @@ impl<'a> Words<'a> {
                 expectations.faults.push(ExpectedFault { name, times: self.number() });
             }
             "unavailable" => expectations.unavailable_max_ms = Some(self.number()),
+            "situation" => expectations.situations.push(self.next().to_owned()),
             "recovery" => expectations.recovery_limit_ms = self.number(),
             "complete" => expectations.complete = true,
             "consistency" => {
@@ -378,7 +411,9 @@ impl<'a> Words<'a> {
                 let last = self.value_of("last");
                 self.words.push_front(last);
                 let (last_index, last_term) = self.entry();
-                TraceEvent::Boot { term, vote, snapshot_index, last_index, last_term }
+                let torn = if self.words.is_empty() { "0" } else { self.value_of("torn") };
+                let torn_bytes = torn.parse().expect("a number of bytes");
+                TraceEvent::Boot { term, vote, snapshot_index, last_index, last_term, torn_bytes }
             }
             "term" => TraceEvent::Term { term: self.number() },
             "role" => {
@@ -440,6 +475,45 @@ impl<'a> Words<'a> {
                 self.skip("state");
                 TraceEvent::Restore { index, state: self.digest() }
             }
+            "members" => {
+                let index = self.number();
+                let mut voters = Vec::new();
+                while !self.peek().is_empty() {
+                    voters.push(self.parse("a node"));
+                }
+                TraceEvent::Members { index, voters, learners: Vec::new() }
+            }
+            "answer" => {
+                let answer = match self.next() {
+                    "granted" => PreVoteAnswer::Granted,
+                    "leader-alive" => PreVoteAnswer::LeaderAlive,
+                    "log-behind" => PreVoteAnswer::LogBehind,
+                    _ => self.fail("an answer to a PreVote"),
+                };
+                let candidate = self.parse("a node");
+                TraceEvent::Aside(Aside::PreVoteAnswer { term: self.number(), candidate, answer })
+            }
+            "read" => {
+                let (index, term) = self.entry();
+                let lease_age_ms = (!self.words.is_empty()).then(|| {
+                    self.skip("lease");
+                    self.number()
+                });
+                TraceEvent::Aside(Aside::Read { term, index, lease_age_ms })
+            }
+            "members-committed" => TraceEvent::Aside(Aside::MembersCommitted { index: self.number() }),
+            "transfer" => {
+                let phase = match self.next() {
+                    "asked" => TransferPhase::Asked,
+                    "sent" => TransferPhase::Sent,
+                    "done" => TransferPhase::Done,
+                    "abandoned" => TransferPhase::Abandoned,
+                    _ => self.fail("a phase of a transfer"),
+                };
+                let to = self.parse("a node");
+                TraceEvent::Aside(Aside::Transfer { term: self.number(), to, phase })
+            }
+            "failpoint" => TraceEvent::Aside(Aside::Failpoint { name: self.rest() }),
             _ => self.fail("a trace event"),
         }
     }

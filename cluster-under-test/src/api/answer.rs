@@ -9,17 +9,17 @@ use serde_json::{Map, Value, json};
 use super::fields::Invalid;
 use super::{Identity, Status};
 use crate::kv::{KeyValue, OpResult, Outcome, Pair};
-use crate::raft::{RejectReason, Role};
+use crate::raft::{NodeId, RejectReason, Role};
 
 /// The etcd version whose API is spoken; clients look at it.
 const VERSION: &str = "3.4.0-raft-kv";
 
 /// Builds an object, leaving out what etcd leaves out.
 #[derive(Default)]
-struct Object(Map<String, Value>);
+pub(super) struct Object(pub(super) Map<String, Value>);
 
 impl Object {
-    fn number(mut self, name: &str, number: impl TryInto<i128>) -> Self {
+    pub(super) fn number(mut self, name: &str, number: impl TryInto<i128>) -> Self {
         let number = number.try_into().ok().expect("every number of the API fits into an i128");
         if number != 0 {
             self.0.insert(name.into(), Value::String(number.to_string()));
@@ -34,14 +34,14 @@ impl Object {
         self
     }
 
-    fn flag(mut self, name: &str, flag: bool) -> Self {
+    pub(super) fn flag(mut self, name: &str, flag: bool) -> Self {
         if flag {
             self.0.insert(name.into(), Value::Bool(true));
         }
         self
     }
 
-    fn value(mut self, name: &str, value: impl Into<Value>) -> Self {
+    pub(super) fn value(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.0.insert(name.into(), value.into());
         self
     }
@@ -66,7 +66,8 @@ fn key_value((key, entry): &Pair) -> Value {
         .into()
 }
 
-fn header(identity: Identity, revision: i64, term: u64) -> Object {
+/// An object that begins with the header of every answer.
+pub(super) fn header(identity: Identity, revision: i64, term: u64) -> Object {
     let header = Object::default()
         .number("cluster_id", identity.cluster)
         .number("member_id", identity.member)
@@ -117,7 +118,11 @@ fn with_result(object: Object, result: &OpResult) -> Object {
     }
 }
 
-/// The answer to `/v3/maintenance/status`. `isLeader` and `role` are ours.
+fn names(nodes: &[NodeId]) -> Vec<String> {
+    nodes.iter().map(ToString::to_string).collect()
+}
+
+/// The answer to `/v3/maintenance/status`. `voters`, `learners`, `isLeader` and `role` are ours.
 pub(super) fn status(identity: Identity, status: &Status) -> Value {
     header(identity, status.revision, status.term)
         .value("version", VERSION)
@@ -126,6 +131,9 @@ pub(super) fn status(identity: Identity, status: &Status) -> Value {
         .number("raftIndex", status.commit_index)
         .number("raftTerm", status.term)
         .number("raftAppliedIndex", status.applied_index)
+        .flag("isLearner", status.members.learners().contains(&identity.member))
+        .value("voters", names(&status.members.voters()))
+        .value("learners", names(&status.members.learners()))
         .flag("isLeader", status.role == Role::Leader)
         .value("role", json!(status.role))
         .0
@@ -139,6 +147,8 @@ pub(super) enum Failure {
     Invalid(Invalid),
     /// It was turned away.
     Rejected(RejectReason),
+    /// Only a leader can do it.
+    NotLeader,
     /// No answer came in time.
     TimedOut {
         /// Whether it may have an effect, now or later.
@@ -168,15 +178,8 @@ impl IntoResponse for Failure {
         let unavailable = StatusCode::SERVICE_UNAVAILABLE;
         let (status, code, effect, message) = match self {
             Self::Invalid(Invalid(message)) => (StatusCode::BAD_REQUEST, 3, Some("none"), message),
-            Self::Rejected(reason) => {
-                let reason = match reason {
-                    RejectReason::NoLeader => "no leader",
-                    RejectReason::NotLeader => "leader changed",
-                    RejectReason::NotReady => "the leader has not committed in its term yet",
-                    RejectReason::Busy => "too many requests wait already",
-                };
-                (unavailable, 14, Some("none"), format!("raft-kv: request rejected: {reason}"))
-            }
+            Self::Rejected(reason) => rejected(reason),
+            Self::NotLeader => rejected_in_words_of_etcd(9, "not leader"),
             Self::TimedOut { may_write } => {
                 (unavailable, 14, effect(may_write), "etcdserver: request timed out".into())
             }
@@ -191,6 +194,44 @@ impl IntoResponse for Failure {
         let body = json!({ "error": message, "message": message, "code": code, "effect": effect });
         (status, axum::Json(body)).into_response()
     }
+}
+
+/// Status, gRPC's number, effect and message.
+type Rejection = (StatusCode, u8, Option<&'static str>, String);
+
+fn rejected(reason: RejectReason) -> Rejection {
+    let temporary = |reason: &str| {
+        let message = format!("raft-kv: request rejected: {reason}");
+        (StatusCode::SERVICE_UNAVAILABLE, 14, Some("none"), message)
+    };
+    match reason {
+        RejectReason::NoLeader => temporary("no leader"),
+        RejectReason::NotLeader => temporary("leader changed"),
+        RejectReason::NotReady => temporary("the leader has not committed in its term yet"),
+        RejectReason::Busy => temporary("too many requests wait already"),
+        RejectReason::ChangePending => temporary("the last change of the members is not committed yet"),
+        RejectReason::Transferring => temporary("the leader is handing over"),
+        RejectReason::MemberExists => rejected_in_words_of_etcd(9, "member ID already exist"),
+        RejectReason::MemberNotFound => rejected_in_words_of_etcd(5, "member not found"),
+        RejectReason::NotLearner => rejected_in_words_of_etcd(9, "can only promote a learner member"),
+        RejectReason::NotInSync => {
+            rejected_in_words_of_etcd(9, "can only promote a learner member which is in sync with leader")
+        }
+        RejectReason::TooFewActive => {
+            rejected_in_words_of_etcd(9, "re-configuration failed due to not enough started members")
+        }
+        RejectReason::BadTransferee => rejected_in_words_of_etcd(9, "bad leader transferee"),
+        RejectReason::TransferTimedOut => {
+            let message = "etcdserver: request timed out, leader transfer took too long".to_owned();
+            (StatusCode::SERVICE_UNAVAILABLE, 14, Some("unknown"), message)
+        }
+    }
+}
+
+/// A refusal that asking again does not change.
+fn rejected_in_words_of_etcd(code: u8, words: &str) -> Rejection {
+    let status = if code == 5 { StatusCode::NOT_FOUND } else { StatusCode::BAD_REQUEST };
+    (status, code, Some("none"), format!("etcdserver: {words}"))
 }
 
 #[cfg(test)]

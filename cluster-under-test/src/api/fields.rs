@@ -84,6 +84,12 @@ impl Fields {
         })
     }
 
+    pub(super) fn strings(&mut self, name: &str) -> Result<Vec<String>, Invalid> {
+        let Some(value) = self.take(name) else { return Ok(Vec::new()) };
+        let wrong = self.wrong(name, format_args!("a list of strings is needed, not {value}"));
+        serde_json::from_value(value).map_err(|_| wrong)
+    }
+
     pub(super) fn object(&mut self, name: &str) -> Result<Option<Self>, Invalid> {
         self.take(name).map(|value| Self::object_at(format!("{}{name}.", self.path), value)).transpose()
     }

@@ -4,7 +4,10 @@
 //! |---|---|
 //! | `POST /v3/kv/range` | keys; linearizable, or with `serializable` from this node's state, however old |
 //! | `POST /v3/kv/put`, `/v3/kv/deleterange`, `/v3/kv/txn` | after the entry is applied here |
-//! | `POST /v3/maintenance/status` | leader, term, indexes |
+//! | `POST /v3/maintenance/status` | leader, term, indexes, members |
+//! | `POST /v3/cluster/member/{add,promote,remove}` | after the new configuration is applied here |
+//! | `POST /v3/cluster/member/list` | the configuration that this node goes by |
+//! | `POST /v3/maintenance/transfer-leadership` | at the leader: when `targetID` leads |
 //! | `GET /health` | 200 if the node knows a leader, otherwise 503 |
 //!
 //! The rule: what an error says about the effect is a promise. Each error has a field `effect`: `"none"` means that
@@ -15,8 +18,11 @@
 
 mod answer;
 mod fields;
+mod members;
 mod request;
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
@@ -35,7 +41,7 @@ use tokio::time::timeout;
 use self::answer::Failure;
 use self::fields::{Fields, Invalid};
 use crate::kv::{Outcome, Txn};
-use crate::raft::{Index, NodeId, RejectReason, Role, Term};
+use crate::raft::{Change, Index, Members, NodeId, RejectReason, Role, Term};
 
 /// The longest request: etcd's default of 1.5 MiB, a third more for base64, and something for the JSON around it.
 const REQUEST_BYTES_MAX: usize = 2 << 20;
@@ -68,6 +74,25 @@ pub enum Ask {
         /// Where the answer goes.
         reply: oneshot::Sender<Result<Done, RejectReason>>,
     },
+    /// Another configuration.
+    Change {
+        /// What is to change.
+        change: Change,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Result<Cluster, RejectReason>>,
+    },
+    /// Another leader.
+    Transfer {
+        /// Who shall lead.
+        to: NodeId,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Result<Cluster, RejectReason>>,
+    },
+    /// Who belongs to the cluster.
+    Members {
+        /// Where the answer goes.
+        reply: oneshot::Sender<Cluster>,
+    },
     /// How the node sees itself.
     Status {
         /// Where the answer goes.
@@ -84,6 +109,17 @@ pub struct Done {
     pub term: Term,
 }
 
+/// Who belongs to the cluster, as one node knows it.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    /// All members, with their addresses.
+    pub members: Members,
+    /// The term of the node that answers.
+    pub term: Term,
+    /// The revision of its store.
+    pub revision: i64,
+}
+
 /// How a node sees itself.
 #[derive(Clone, Debug)]
 pub struct Status {
@@ -93,6 +129,8 @@ pub struct Status {
     pub term: Term,
     /// The leader of that term, if it knows one.
     pub leader: Option<NodeId>,
+    /// The members it goes by.
+    pub members: Members,
     /// Its commit index.
     pub commit_index: Index,
     /// How far it has applied.
@@ -108,6 +146,7 @@ struct Gateway {
     identity: Identity,
     asks: mpsc::Sender<Ask>,
     request_timeout: Duration,
+    addresses: BTreeMap<NodeId, SocketAddr>,
 }
 
 type Answer = Result<axum::Json<Value>, Failure>;
@@ -119,6 +158,7 @@ pub async fn serve(
     identity: Identity,
     asks: mpsc::Sender<Ask>,
     request_timeout: Duration,
+    addresses: BTreeMap<NodeId, SocketAddr>,
 ) -> std::io::Result<()> {
     let router = Router::new()
         .route("/v3/kv/range", post(range))
@@ -126,11 +166,16 @@ pub async fn serve(
         .route("/v3/kv/deleterange", post(delete_range))
         .route("/v3/kv/txn", post(txn))
         .route("/v3/maintenance/status", post(status))
+        .route("/v3/maintenance/transfer-leadership", post(transfer))
+        .route("/v3/cluster/member/add", post(member_add))
+        .route("/v3/cluster/member/promote", post(member_promote))
+        .route("/v3/cluster/member/remove", post(member_remove))
+        .route("/v3/cluster/member/list", post(member_list))
         .route("/health", get(health))
         .fallback(async || Failure::UnknownPath)
         .method_not_allowed_fallback(async || Failure::WrongMethod)
         .layer(DefaultBodyLimit::max(REQUEST_BYTES_MAX))
-        .with_state(Gateway { identity, asks, request_timeout });
+        .with_state(Gateway { identity, asks, request_timeout, addresses });
     let listener = listener.tap_io(|stream| {
         // Answers are small: without this, Nagle's algorithm and delayed acknowledgements cost 40 ms each.
         if let Err(error) = stream.set_nodelay(true) {
@@ -167,6 +212,45 @@ async fn status(State(gateway): State<Gateway>, body: Body) -> Answer {
     Ok(axum::Json(answer::status(gateway.identity, &gateway.status().await?)))
 }
 
+async fn member_add(State(gateway): State<Gateway>, body: Body) -> Answer {
+    let change = members::add(fields(body)?, &gateway.addresses)?;
+    let Change::Add { node, member } = &change else { unreachable!("this is what was asked for") };
+    let (node, member) = (*node, member.clone());
+    let cluster = gateway.administer(|reply| Ask::Change { change, reply }).await?;
+    Ok(axum::Json(members::added(gateway.identity, &cluster, node, &member)))
+}
+
+async fn member_promote(State(gateway): State<Gateway>, body: Body) -> Answer {
+    let node = members::id(fields(body)?)?;
+    let change = Change::Promote { node };
+    let cluster = gateway.administer(|reply| Ask::Change { change, reply }).await?;
+    Ok(axum::Json(members::list(gateway.identity, &cluster)))
+}
+
+async fn member_remove(State(gateway): State<Gateway>, body: Body) -> Answer {
+    let node = members::id(fields(body)?)?;
+    let change = Change::Remove { node };
+    let cluster = gateway.administer(|reply| Ask::Change { change, reply }).await?;
+    Ok(axum::Json(members::list(gateway.identity, &cluster)))
+}
+
+async fn member_list(State(gateway): State<Gateway>, body: Body) -> Answer {
+    members::listing(fields(body)?)?;
+    let cluster = gateway.wait(false, |reply| Ask::Members { reply }).await?;
+    Ok(axum::Json(members::list(gateway.identity, &cluster)))
+}
+
+async fn transfer(State(gateway): State<Gateway>, body: Body) -> Answer {
+    let to = members::target(fields(body)?)?;
+    let outcome = gateway.administer(|reply| Ask::Transfer { to, reply }).await;
+    let cluster = outcome.map_err(|failure| match failure {
+        // Unlike a write, a transfer is not forwarded.
+        Failure::Rejected(RejectReason::NotLeader) => Failure::NotLeader,
+        failure => failure,
+    })?;
+    Ok(axum::Json(members::transferred(gateway.identity, &cluster)))
+}
+
 async fn health(State(gateway): State<Gateway>) -> Response {
     let healthy = gateway.status().await.is_ok_and(|status| status.leader.is_some());
     let code = if healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
@@ -188,24 +272,33 @@ impl Gateway {
     /// the request goes on.
     async fn ask(&self, txn: Txn, serializable: bool) -> Result<Done, Failure> {
         let may_write = !txn.is_read_only();
-        let (reply, answer) = oneshot::channel();
-        let ask = if serializable { Ask::Local { txn, reply } } else { Ask::Txn { txn, reply } };
-        self.hand_over(ask)?;
-        match timeout(self.request_timeout, answer).await {
-            Ok(Ok(Ok(done))) => Ok(done),
-            Ok(Ok(Err(reason))) => Err(Failure::Rejected(reason)),
-            Ok(Err(_stopping)) => Err(Failure::Stopping { may_write }),
-            Err(_elapsed) => Err(Failure::TimedOut { may_write }),
-        }
+        let ask = |reply| if serializable { Ask::Local { txn, reply } } else { Ask::Txn { txn, reply } };
+        self.wait(may_write, ask).await?.map_err(Failure::Rejected)
+    }
+
+    /// As [`Gateway::ask`], for another configuration or leader.
+    async fn administer(
+        &self,
+        ask: impl FnOnce(oneshot::Sender<Result<Cluster, RejectReason>>) -> Ask,
+    ) -> Result<Cluster, Failure> {
+        self.wait(true, ask).await?.map_err(Failure::Rejected)
     }
 
     async fn status(&self) -> Result<Status, Failure> {
+        self.wait(false, |reply| Ask::Status { reply }).await
+    }
+
+    async fn wait<T>(
+        &self,
+        may_write: bool,
+        ask: impl FnOnce(oneshot::Sender<T>) -> Ask,
+    ) -> Result<T, Failure> {
         let (reply, answer) = oneshot::channel();
-        self.hand_over(Ask::Status { reply })?;
+        self.hand_over(ask(reply))?;
         match timeout(self.request_timeout, answer).await {
-            Ok(Ok(status)) => Ok(status),
-            Ok(Err(_stopping)) => Err(Failure::Stopping { may_write: false }),
-            Err(_elapsed) => Err(Failure::TimedOut { may_write: false }),
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(_stopping)) => Err(Failure::Stopping { may_write }),
+            Err(_elapsed) => Err(Failure::TimedOut { may_write }),
         }
     }
 

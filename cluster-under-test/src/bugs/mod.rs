@@ -11,6 +11,7 @@ mod accept_old_append;
 mod ack_before_commit;
 mod ack_before_sync;
 mod ack_last_index;
+mod change_before_commit;
 mod clear_vote_on_step_down;
 mod clock_in_apply;
 mod commit_old_term;
@@ -19,18 +20,26 @@ mod double_count_votes;
 mod forget_vote;
 mod half_quorum;
 mod install_old_snapshot;
+mod learner_counts;
+mod lease_after_transfer;
+mod lease_from_reply;
+mod long_lease;
+mod members_not_rolled_back;
 mod no_check_quorum;
 mod no_noop;
 mod pre_vote_despite_leader;
 mod raise_term_on_pre_vote;
 mod read_before_commit;
+mod removed_leader_counts_itself;
 mod reuse_read_round;
 mod serve_before_applied;
 mod short_log_vote;
 mod silent_pre_vote_refusal;
 mod skip_prev_log_check;
 mod stale_read;
+mod transfer_to_laggard;
 mod truncate_always;
+mod two_changes_at_once;
 mod unchecked_vote_term;
 mod unsorted_quorum;
 
@@ -76,6 +85,15 @@ pub const BUGS: &[&Bug] = &[
     &ack_last_index::BUG,
     &unsorted_quorum::BUG,
     &install_old_snapshot::BUG,
+    &change_before_commit::BUG,
+    &two_changes_at_once::BUG,
+    &members_not_rolled_back::BUG,
+    &removed_leader_counts_itself::BUG,
+    &learner_counts::BUG,
+    &transfer_to_laggard::BUG,
+    &lease_from_reply::BUG,
+    &lease_after_transfer::BUG,
+    &long_lease::BUG,
 ];
 
 /// The bug of this name.

@@ -4,15 +4,27 @@
 //! before such an entry is committed with it. Followers learn the commit index from the next message.
 //! Committed entries are applied in order, each once in a life.
 
-use super::{Index, Output, Raft, State};
+use super::{Index, NodeId, Output, Raft, State};
 use crate::trace::TraceEvent;
 
 impl Raft {
     /// Commits what a quorum has by now. Does nothing unless this node leads.
     pub(super) fn advance_commit(&mut self) {
         let State::Leader(leader) = &self.state else { return };
-        let others = leader.progress.values().map(super::progress::Progress::matched);
-        let matched: Vec<Index> = std::iter::once(self.disk.durable()).chain(others).collect();
+        let members = self.members();
+        let counts = |node: &NodeId| {
+            members.is_voter(*node) || (members.0.contains_key(node) && self.rules.counts_learners())
+        };
+        let others = leader.progress.iter().filter(|(node, _)| counts(node));
+        let others = others.map(|(_, progress)| progress.matched());
+        let own =
+            (counts(&self.id()) || self.rules.counts_itself_when_removed()).then(|| self.disk.durable());
+        let mut matched: Vec<Index> = own.into_iter().chain(others).collect();
+        if self.rules.counts_learners() {
+            // Whoever has most, as many as there are voters.
+            matched.sort_unstable_by(|a, b| b.cmp(a));
+            matched.truncate(members.voters().len());
+        }
         let index = self.rules.quorum_index(&matched);
         if index <= self.commit {
             return;
@@ -24,6 +36,7 @@ impl Raft {
         // Followers that forwarded requests answer their clients when they apply: tell them now.
         self.broadcast();
         self.begin_round();
+        self.part_with_the_removed();
     }
 
     /// The log is committed up to `index`, or further already.
@@ -34,8 +47,9 @@ impl Raft {
             return;
         }
         let entry_term = self.log.term(index).expect("it is in the log and behind the base");
-        self.commit = index;
+        let before = std::mem::replace(&mut self.commit, index);
         self.trace(TraceEvent::Commit { term: self.term, index, entry_term });
+        self.note_committed_members(before);
         self.apply();
     }
 

@@ -13,7 +13,7 @@ use rand_pcg::Pcg32;
 
 use super::durability::Promise;
 use super::replication::Leader;
-use super::{HardState, Message, NodeId, Raft, RejectReason, State, Term};
+use super::{HardState, Members, Message, NodeId, Raft, RejectReason, State, Term};
 use crate::rules::LogEnd;
 use crate::trace::TraceEvent;
 
@@ -43,22 +43,29 @@ fn random_timeout(election_ticks: u32, rng: &mut Pcg32) -> u32 {
 
 /// Who has said yes.
 #[derive(Debug, Default)]
-pub(super) struct Votes(Vec<NodeId>);
+pub(super) struct Votes {
+    given: Vec<NodeId>,
+    /// The term that they are for.
+    term: Term,
+    /// Whether the former leader has sent this candidate on its way.
+    by_transfer: bool,
+}
 
 impl Votes {
     /// Adds a voter; `once` says whether a voter that said so before is added again.
     pub(super) fn add(&mut self, voter: NodeId, once: bool) {
-        if !(once && self.0.contains(&voter)) {
-            self.0.push(voter);
+        if !(once && self.given.contains(&voter)) {
+            self.given.push(voter);
         }
     }
 
-    pub(super) fn count(&self) -> usize {
-        self.0.len()
+    /// How many of them have a vote.
+    pub(super) fn count(&self, members: &Members) -> usize {
+        self.given.iter().filter(|&&voter| members.is_voter(voter)).count()
     }
 
     fn has(&self, voter: NodeId) -> bool {
-        self.0.contains(&voter)
+        self.given.contains(&voter)
     }
 }
 
@@ -67,6 +74,14 @@ impl Raft {
         self.timer.elapsed += 1;
         self.timer.since_leader = self.timer.since_leader.saturating_add(1);
         if self.timer.elapsed >= self.timer.timeout {
+            if !self.may_campaign() {
+                // A former candidate among them waits for a leader like everybody without a vote.
+                if !matches!(self.state, State::Follower) {
+                    self.become_follower(self.term);
+                }
+                self.restart_timer();
+                return;
+            }
             // A candidate that did not win asks whether it could before it tries again: in a cut its term
             // stays.
             if self.config.pre_vote {
@@ -88,7 +103,11 @@ impl Raft {
     pub(super) fn hears_leader(&self) -> bool {
         match self.state {
             State::Leader(_) => true,
-            State::Follower => self.leader.is_some() && self.timer.since_leader < self.config.election_ticks,
+            // With leases it does not matter which term the leader was of, nor in which life it was heard.
+            State::Follower => {
+                (self.leader.is_some() || self.config.lease_ms.is_some())
+                    && self.timer.since_leader < self.config.election_ticks
+            }
             State::PreCandidate(_) | State::Candidate(_) => false,
         }
     }
@@ -100,10 +119,20 @@ impl Raft {
 
     /// Enters the next term and votes for itself.
     pub(super) fn campaign(&mut self) {
+        self.campaign_with(Votes::default());
+    }
+
+    /// As [`Raft::campaign`], at the former leader's wish.
+    pub(super) fn campaign_by_transfer(&mut self) {
+        self.campaign_with(Votes { by_transfer: true, ..Votes::default() });
+    }
+
+    fn campaign_with(&mut self, votes: Votes) {
         self.enter_term(self.term + 1);
+        let votes = Votes { term: self.term, ..votes };
         self.vote = Some(self.id());
         self.save_hard_state();
-        self.set_state(State::Candidate(Votes::default()));
+        self.set_state(State::Candidate(votes));
         self.restart_timer();
         self.promise(self.disk.hard_state_seq(), Promise::Campaign { term: self.term });
     }
@@ -112,7 +141,7 @@ impl Raft {
     pub(super) fn ask_for_votes(&mut self) {
         let State::Candidate(_) = self.state else { return };
         self.trace(TraceEvent::Vote { term: self.term, candidate: self.id() });
-        for peer in self.peers() {
+        for peer in self.other_voters() {
             self.send_vote_request(peer);
         }
         self.count_vote(self.id());
@@ -120,27 +149,33 @@ impl Raft {
 
     fn send_vote_request(&mut self, to: NodeId) {
         let LogEnd { term: last_term, index: last_index } = self.log.end();
-        self.send(to, Message::Vote { last_index, last_term });
+        let transfer = matches!(&self.state, State::Candidate(votes) if votes.by_transfer);
+        self.send(to, Message::Vote { last_index, last_term, transfer });
     }
 
     /// Repeats the question to those who have not said yes.
     fn ask_again(&mut self) {
         match &self.state {
             State::PreCandidate(votes) => {
-                let silent: Vec<_> = self.peers().filter(|&peer| !votes.has(peer)).collect();
-                for peer in silent {
+                for peer in self.silent(votes) {
                     self.send_pre_vote(peer);
                 }
             }
             // Without its own vote the candidate has not asked yet.
             State::Candidate(votes) if votes.has(self.id()) => {
-                let silent: Vec<_> = self.peers().filter(|&peer| !votes.has(peer)).collect();
-                for peer in silent {
+                for peer in self.silent(votes) {
                     self.send_vote_request(peer);
                 }
             }
             State::Candidate(_) | State::Follower | State::Leader(_) => {}
         }
+    }
+
+    /// The voters that have not said yes.
+    fn silent(&self, votes: &Votes) -> Vec<NodeId> {
+        let mut silent = self.other_voters();
+        silent.retain(|&peer| !votes.has(peer));
+        silent
     }
 
     /// A candidate of this term, with a log that ends at `end`, asks for a vote.
@@ -178,16 +213,26 @@ impl Raft {
         // A leader, or a candidate that gave up, has no use for late votes.
         let State::Candidate(votes) = &mut self.state else { return };
         votes.add(voter, once);
-        let count = votes.count();
+        let count = votes.count(self.configurations.latest());
         if self.is_quorum(count) {
             self.become_leader();
         }
     }
 
     fn become_leader(&mut self) {
-        let leader = Leader::new(self.peers(), self.log.last_index());
+        let (id, members) = (self.id(), self.members());
+        let peers = members.0.keys().copied().filter(|&peer| peer != id);
+        let mut leader = Leader::new(peers, self.log.last_index());
+        if let State::Candidate(votes) = &self.state {
+            for voter in &votes.given {
+                if let Some(progress) = leader.progress.get_mut(voter) {
+                    progress.heard_at = Some(self.now);
+                }
+            }
+        }
         self.leader = Some(self.id());
         self.set_state(State::Leader(leader));
+        self.begin_lease_round();
         if self.rules.appends_noop() {
             self.append_noop();
         }
@@ -238,8 +283,9 @@ impl Raft {
     /// A leader looks back over the last election timeout: is a majority still there (thesis §6.2)?
     pub(super) fn check_quorum(&mut self) {
         let State::Leader(leader) = &mut self.state else { return };
-        let active = leader.count_active();
-        if self.config.check_quorum && self.rules.leader_checks_quorum() && !self.is_quorum(active + 1) {
+        let active = leader.take_active();
+        if self.config.check_quorum && self.rules.leader_checks_quorum() && !self.is_quorum_with_self(&active)
+        {
             self.become_follower(self.term);
         }
     }
@@ -265,12 +311,22 @@ impl Raft {
         if self.leader != leader {
             self.leader = leader;
             self.reject_unanswered_reads();
+            if let Some(leader) = leader {
+                self.end_transfer(leader);
+            }
         }
     }
 
     /// Changes the role and returns the former one.
     pub(super) fn set_state(&mut self, state: State) -> State {
         let before = self.role();
+        if let State::Candidate(votes) = &self.state
+            && !matches!(state, State::Leader(_))
+        {
+            let (term, votes) = (votes.term, votes.given.len() as u64);
+            let voters = self.members().voters().len() as u64;
+            self.trace(TraceEvent::CampaignLost { term, votes, voters });
+        }
         let former = std::mem::replace(&mut self.state, state);
         if self.role() != before {
             self.trace(TraceEvent::Role { role: self.role(), term: self.term });

@@ -127,6 +127,8 @@ fn size(entry: &Entry) -> usize {
     match &entry.payload {
         Payload::Noop => 0,
         Payload::Command { command, .. } => command.len(),
+        // A line or two a member.
+        Payload::Members { members, .. } => members.0.len() * 32,
     }
 }
 

@@ -36,11 +36,14 @@
 //! | `commit` | what is committed and applied | §5.3, §5.4.2 |
 //! | `proposal` | clients' commands, also through followers | §8 |
 //! | `read` | linearizable reads without the log | §8; thesis §6.4 |
+//! | `lease` | the same without a message, at a risk | thesis §6.4.1 |
+//! | `membership` | adding, promoting and removing nodes | thesis §4 |
+//! | `transfer` | handing over leadership | thesis §3.10 |
 //! | `snapshot` | compaction, InstallSnapshot in chunks | §7 |
 //! | `durability` | what waits for the disk | Figure 2 |
 //! | `log`, `progress` | the log in memory; the leader's view of a follower | §5.3, §7 |
 //!
-//! Membership is fixed, not yet changed at run time. Every decision that safety rests on is asked of
+//! Every decision that safety rests on is asked of
 //! [`Rules`], where it is named and cited.
 //!
 //! # What is expected of the shell
@@ -52,13 +55,16 @@
 mod commit;
 mod durability;
 mod election;
+mod lease;
 mod log;
+mod membership;
 mod prevote;
 mod progress;
 mod proposal;
 mod read;
 mod replication;
 mod snapshot;
+mod transfer;
 mod types;
 
 use std::fmt;
@@ -69,13 +75,16 @@ use rand_pcg::Pcg32;
 use self::durability::Disk;
 use self::election::{Timer, Votes};
 use self::log::Log;
+use self::membership::Configurations;
 use self::read::ForwardedReads;
 use self::replication::Leader;
 use self::snapshot::Incoming;
+use self::transfer::Transfer;
 use crate::hash::Hasher;
 use crate::rules::{LogEnd, Rules};
 use crate::trace::{Digest, TraceEvent};
 
+pub use self::membership::{Change, Member, Members, Suffrage};
 pub use self::types::*;
 
 /// One node's part in the protocol.
@@ -85,6 +94,8 @@ pub struct Raft {
     rng: Pcg32,
     /// Ticks since the start.
     now: u64,
+    /// The node's clock, as it was shown last.
+    clock_ms: u64,
 
     term: Term,
     vote: Option<NodeId>,
@@ -101,6 +112,8 @@ pub struct Raft {
     /// The latest snapshot, for followers that lag behind the log.
     snapshot: Option<Snapshot>,
     incoming: Option<Incoming>,
+    configurations: Configurations,
+    transfer: Option<Transfer>,
     reads: ForwardedReads,
     disk: Disk,
 
@@ -133,6 +146,14 @@ impl Raft {
             .map_or(LogEnd::default(), |snapshot| LogEnd { term: snapshot.term, index: snapshot.index });
         let log = Log::new(base, &entries);
         assert!(log.end().term <= hard_state.term, "a term is durable before its entries are");
+        let founders = || Members::founders(&config.voters);
+        let members = snapshot.as_ref().map_or_else(founders, |snapshot| snapshot.members.clone());
+        let mut configurations = Configurations::new(base.index, members);
+        for entry in &entries {
+            if let Payload::Members { members, .. } = &entry.payload {
+                configurations.push(entry.index, members.clone());
+            }
+        }
         // Each node draws from a stream of its own: equal timeouts are split votes.
         let seed = Hasher::default().number(config.seed).number(config.id).finish();
         let mut rng = Pcg32::seed_from_u64(seed);
@@ -140,6 +161,9 @@ impl Raft {
             timer: Timer::new(config.election_ticks, &mut rng),
             rng,
             now: 0,
+            clock_ms: 0,
+            configurations,
+            transfer: None,
             term: hard_state.term,
             vote: hard_state.vote,
             state: State::Follower,
@@ -158,6 +182,7 @@ impl Raft {
         if let Some(snapshot) = raft.snapshot.clone() {
             raft.outputs.push(Output::Restore(snapshot));
         }
+        raft.members_changed();
         let outputs = raft.finish_step();
         (raft, outputs)
     }
@@ -169,6 +194,8 @@ impl Raft {
             Input::Message(envelope) => self.on_message(envelope),
             Input::Propose { request, command } => self.on_client_propose(request, command),
             Input::Read { request } => self.on_client_read(request),
+            Input::Change { request, change } => self.on_client_change(request, change),
+            Input::Transfer { request, to } => self.on_client_transfer(request, to),
             Input::Persisted { seq } => self.on_persisted(seq),
             Input::SnapshotTaken { index, data } => self.on_snapshot_taken(index, data),
         }
@@ -243,6 +270,7 @@ impl Raft {
     fn on_tick(&mut self) {
         self.now += 1;
         self.expire_forwarded_reads();
+        self.expire_transfer();
         match self.state {
             State::Leader(_) => self.tick_leader(),
             State::Follower | State::PreCandidate(_) | State::Candidate(_) => self.tick_election(),
@@ -251,8 +279,9 @@ impl Raft {
 
     fn on_message(&mut self, envelope: Envelope) {
         let Envelope { from, to, term, message } = envelope;
-        // The network may bring anything; only members have a say (§6).
-        if to != self.id() || from == self.id() || !self.config.voters.contains(&from) {
+        // The network may bring anything. Whether the sender is a member is no question here: a node whose log is behind
+        // does not know all of them (thesis §4.2.2), and who has a vote is asked where votes and copies are counted.
+        if to != self.id() || from == self.id() {
             return;
         }
         match message {
@@ -261,7 +290,7 @@ impl Raft {
                 self.on_pre_vote(from, term, LogEnd { term: last_term, index: last_index });
             }
             Message::PreVoteReply { granted: true } => self.on_pre_vote_granted(from, term),
-            Message::Vote { .. } if term > self.term && self.ignores_votes() => {}
+            Message::Vote { transfer: false, .. } if term > self.term && self.ignores_votes() => {}
             message => {
                 if term > self.term {
                     self.become_follower(term);
@@ -280,7 +309,8 @@ impl Raft {
             Message::PreVote { .. } => unreachable!("a PreVote is answered whatever its term"),
             // A refusal has done its work if it brought a newer term.
             Message::PreVoteReply { .. } => {}
-            Message::Vote { last_index, last_term } => {
+            Message::TimeoutNow => self.on_timeout_now(from),
+            Message::Vote { last_index, last_term, transfer: _ } => {
                 self.on_vote(from, LogEnd { term: last_term, index: last_index });
             }
             Message::VoteReply { granted } => self.on_vote_reply(from, granted),
@@ -291,16 +321,22 @@ impl Raft {
                 }
             }
             Message::AppendReply { outcome, round } => self.on_append_reply(from, outcome, round),
-            Message::InstallSnapshot { index, last_term, offset, data, done, round } => {
+            Message::InstallSnapshot { index, last_term, members, offset, data, done, round } => {
                 if self.hear_leader(from) {
                     let end = LogEnd { term: last_term, index };
-                    self.on_install_snapshot(from, end, &snapshot::Chunk { offset, data, done }, round);
+                    self.on_install_snapshot(
+                        from,
+                        end,
+                        snapshot::Chunk { members, offset, data, done },
+                        round,
+                    );
                 }
             }
             Message::SnapshotReply { index, next_offset, installed, round } => {
                 self.on_snapshot_reply(from, index, next_offset, installed, round);
             }
             Message::Propose { .. }
+            | Message::Change { .. }
             | Message::ReadIndex { .. }
             | Message::ReadIndexReply { .. }
             | Message::Reject { .. } => self.on_forwarded(from, message),
@@ -329,11 +365,13 @@ impl Raft {
             }
             // Requests of clients are not bound to the term in which they were sent, nor are the answers.
             Message::Propose { .. }
+            | Message::Change { .. }
             | Message::ReadIndex { .. }
             | Message::ReadIndexReply { .. }
             | Message::Reject { .. } => self.on_forwarded(from, message),
             Message::PreVote { .. }
             | Message::PreVoteReply { .. }
+            | Message::TimeoutNow
             | Message::AppendReply { .. }
             | Message::SnapshotReply { .. } => {}
         }
@@ -342,6 +380,7 @@ impl Raft {
     fn on_forwarded(&mut self, from: NodeId, message: Message) {
         match message {
             Message::Propose { request, command } => self.on_propose(from, request, command),
+            Message::Change { request, change } => self.on_change(from, request, &change),
             Message::ReadIndex { request } => self.on_read_index(from, request),
             Message::ReadIndexReply { request, index } => self.on_read_index_reply(request, index),
             Message::Reject { request, reason } => self.on_reject(request, reason),
@@ -374,13 +413,14 @@ impl Raft {
         assert!(holds || !self.rules.enforces_invariants(), "{rule}: broken by {self:?}");
     }
 
-    fn peers(&self) -> impl Iterator<Item = NodeId> + use<> {
-        let id = self.id();
-        self.config.voters.clone().into_iter().filter(move |&voter| voter != id)
+    /// The nodes that a leader sends to.
+    fn followers(&self) -> Vec<NodeId> {
+        let State::Leader(leader) = &self.state else { return Vec::new() };
+        leader.progress.keys().copied().collect()
     }
 
     fn is_quorum(&self, nodes: usize) -> bool {
-        self.rules.is_quorum(nodes, self.config.voters.len())
+        self.rules.is_quorum(nodes, self.members().voters().len())
     }
 
     fn send(&mut self, to: NodeId, message: Message) {
@@ -406,6 +446,11 @@ impl Raft {
         });
         self.log.append(entries);
         self.disk.append(entries);
+        for entry in entries {
+            if let Payload::Members { members, .. } = &entry.payload {
+                self.adopt_members(entry.index, members.clone());
+            }
+        }
     }
 }
 
@@ -418,7 +463,7 @@ impl fmt::Debug for Raft {
 }
 
 fn check_config(config: &Config) {
-    assert!(config.voters.contains(&config.id), "a node is one of the voters");
+    assert!(config.lease_ms.is_none() || config.check_quorum, "leases rest on the stickiness of CheckQuorum");
     assert!(config.heartbeat_ticks >= 1, "heartbeats are at least a tick apart");
     assert!(
         config.election_ticks > config.heartbeat_ticks,

@@ -11,6 +11,7 @@
 use super::election::Votes;
 use super::{Envelope, Message, NodeId, Output, Raft, State, Term};
 use crate::rules::LogEnd;
+use crate::trace::{PreVoteAnswer, TraceEvent};
 
 impl Raft {
     /// Asks the others. Term and vote stay as they are.
@@ -20,7 +21,8 @@ impl Raft {
         // A fresh tally, not that of the last attempt.
         self.set_state(State::PreCandidate(Votes::default()));
         self.restart_timer();
-        for peer in self.peers() {
+        self.trace(TraceEvent::PreVote { term: self.term + 1 });
+        for peer in self.other_voters() {
             self.send_pre_vote(peer);
         }
         self.count_pre_vote(self.id());
@@ -37,6 +39,7 @@ impl Raft {
     pub(super) fn on_pre_vote(&mut self, from: NodeId, term: Term, end: LogEnd) {
         if term <= self.term {
             if self.rules.answers_stale_pre_vote() {
+                self.trace_answer(from, term, PreVoteAnswer::TermPassed);
                 self.send(from, Message::PreVoteReply { granted: false });
             }
             return;
@@ -46,11 +49,18 @@ impl Raft {
         }
         let led = self.hears_leader() && self.rules.refuses_pre_vote_despite_leader();
         if led || !self.rules.is_up_to_date(end, self.log.end()) {
+            let answer = if led { PreVoteAnswer::LeaderAlive } else { PreVoteAnswer::LogBehind };
+            self.trace_answer(from, term, answer);
             self.send(from, Message::PreVoteReply { granted: false });
             return;
         }
+        self.trace_answer(from, term, PreVoteAnswer::Granted);
         let message = Message::PreVoteReply { granted: true };
         self.outputs.push(Output::Send(Envelope { from: self.id(), to: from, term, message }));
+    }
+
+    fn trace_answer(&mut self, candidate: NodeId, term: Term, answer: PreVoteAnswer) {
+        self.trace(TraceEvent::PreVoteAnswer { term, candidate, answer });
     }
 
     /// A yes to the question about `term`.
@@ -65,7 +75,7 @@ impl Raft {
         let State::PreCandidate(votes) = &mut self.state else { return };
         // Nothing is promised by these votes, so a bug that counts twice is planted in real ones only.
         votes.add(voter, true);
-        let count = votes.count();
+        let count = votes.count(self.configurations.latest());
         if self.is_quorum(count) {
             self.campaign();
         }

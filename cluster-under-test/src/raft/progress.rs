@@ -30,6 +30,8 @@ pub(super) struct Progress {
     pub(super) commit_sent: Index,
     /// Has it answered since the last check of the quorum?
     pub(super) active: bool,
+    /// The tick of its last answer.
+    pub(super) heard_at: Option<u64>,
 }
 
 /// How the leader sends to the follower.
@@ -65,6 +67,7 @@ impl Progress {
             unanswered: VecDeque::new(),
             commit_sent: 0,
             active: false,
+            heard_at: None,
         }
     }
 

@@ -33,6 +33,10 @@ impl Raft {
     }
 
     fn propose(&mut self, request: RequestId, command: Vec<u8>) {
+        if self.is_transferring() {
+            self.refuse(request, RejectReason::Transferring);
+            return;
+        }
         // Saturating, because a planted bug may have lost what was committed.
         if self.log.last_index().saturating_sub(self.commit) >= UNCOMMITTED_MAX {
             self.refuse(request, RejectReason::Busy);
@@ -52,7 +56,7 @@ impl Raft {
     }
 
     /// A leader only ever appends to its log (leader append-only, Figure 3).
-    fn append_as_leader(&mut self, payload: Payload) {
+    pub(super) fn append_as_leader(&mut self, payload: Payload) {
         assert!(matches!(self.state, State::Leader(_)), "only a leader creates entries");
         self.append(&[Entry { index: self.log.last_index() + 1, term: self.term, payload }]);
     }

@@ -17,6 +17,7 @@
 use std::collections::BTreeMap;
 
 use super::{Index, Message, NodeId, Output, Raft, RejectReason, RequestId, State};
+use crate::trace::TraceEvent;
 
 /// Most reads that wait at a leader, and most that a follower has forwarded.
 const READS_MAX: usize = 16_384;
@@ -44,6 +45,12 @@ struct Round {
 
 impl Rounds {
     pub(super) fn latest(&self) -> u64 {
+        self.latest
+    }
+
+    /// From now on messages carry the next number.
+    pub(super) fn count_up(&mut self) -> u64 {
+        self.latest += 1;
         self.latest
     }
 
@@ -85,10 +92,11 @@ impl Raft {
     fn read(&mut self, request: RequestId) {
         let ready = self.may_begin_round();
         let commit = self.commit;
+        let lease_age_ms = self.lease_age_ms().filter(|_| ready);
         let State::Leader(leader) = &mut self.state else { return };
         let rounds = &mut leader.rounds;
-        if !self.rules.confirms_leadership_for_reads() {
-            self.answer_read(request, commit);
+        if lease_age_ms.is_some() || !self.rules.confirms_leadership_for_reads() {
+            self.answer_read(request, commit, lease_age_ms);
         } else if rounds.len() >= READS_MAX {
             self.refuse(request, if ready { RejectReason::Busy } else { RejectReason::NotReady });
         } else if let Some(round) = &mut rounds.under_way
@@ -114,9 +122,10 @@ impl Raft {
         if !ready || rounds.under_way.is_some() || rounds.waiting.is_empty() {
             return;
         }
-        rounds.latest += 1;
+        let number = rounds.count_up();
+        leader.lease.begin(number, self.clock_ms);
         rounds.under_way = Some(Round {
-            number: rounds.latest,
+            number,
             index: self.commit,
             requests: std::mem::take(&mut rounds.waiting),
             echoes: Vec::new(),
@@ -129,6 +138,7 @@ impl Raft {
     /// A follower has answered a message that carried `number`, in this term: at that time it knew no newer
     /// one.
     pub(super) fn on_round_echo(&mut self, from: NodeId, number: u64) {
+        self.extend_lease(from, number);
         let State::Leader(leader) = &mut self.state else { return };
         let Some(round) = &mut leader.rounds.under_way else { return };
         if number >= round.number && !round.echoes.contains(&from) {
@@ -138,21 +148,23 @@ impl Raft {
     }
 
     fn end_round(&mut self) {
+        let State::Leader(leader) = &self.state else { return };
+        let Some(round) = &leader.rounds.under_way else { return };
+        if !self.is_quorum_with_self(&round.echoes) {
+            return;
+        }
         let State::Leader(leader) = &mut self.state else { return };
-        let rules = self.rules;
-        let voters = self.config.voters.len();
-        let confirmed = |round: &mut Round| rules.is_quorum(round.echoes.len() + 1, voters);
-        let Some(round) = leader.rounds.under_way.take_if(confirmed) else { return };
+        let round = leader.rounds.under_way.take().expect("it was just seen");
         for request in round.requests {
-            self.answer_read(request, round.index);
+            self.answer_read(request, round.index, None);
         }
         self.begin_round();
     }
 
-    fn answer_read(&mut self, request: RequestId, index: Index) {
+    fn answer_read(&mut self, request: RequestId, index: Index, lease_age_ms: Option<u64>) {
         if request.node == self.id() {
             self.invariant(index <= self.applied, "a leader has applied what it has committed");
-            self.outputs.push(Output::ReadReady { request });
+            self.serve_read(request, lease_age_ms);
         } else {
             self.send(request.node, Message::ReadIndexReply { request, index });
         }
@@ -161,6 +173,11 @@ impl Raft {
 
 /// The side of whoever took the read from a client.
 impl Raft {
+    fn serve_read(&mut self, request: RequestId, lease_age_ms: Option<u64>) {
+        self.trace(TraceEvent::Read { term: self.term, index: self.applied, lease_age_ms });
+        self.outputs.push(Output::ReadReady { request });
+    }
+
     pub(super) fn on_client_read(&mut self, request: RequestId) {
         match self.leader {
             Some(leader) if leader != self.id() => {
@@ -184,7 +201,7 @@ impl Raft {
         read.index = Some(index);
         if index <= self.applied || !self.rules.reads_wait_for_apply() {
             self.reads.0.remove(&request);
-            self.outputs.push(Output::ReadReady { request });
+            self.serve_read(request, None);
         }
     }
 
@@ -192,8 +209,10 @@ impl Raft {
     pub(super) fn serve_reads_that_waited(&mut self) {
         let applied = self.applied;
         let reached = |read: &ForwardedRead| read.index.is_some_and(|index| index <= applied);
-        for (request, _) in self.reads.0.extract_if(.., |_, read| reached(read)) {
-            self.outputs.push(Output::ReadReady { request });
+        let due: Vec<RequestId> =
+            self.reads.0.extract_if(.., |_, read| reached(read)).map(|(id, _)| id).collect();
+        for request in due {
+            self.serve_read(request, None);
         }
     }
 

@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 
 use super::durability::Promise;
+use super::lease::Lease;
 use super::progress::{Mode, Progress};
 use super::read::Rounds;
 use super::{AppendOutcome, Entry, Index, Message, NodeId, Raft, RequestId, State};
@@ -22,6 +23,7 @@ use crate::trace::TraceEvent;
 pub(super) struct Leader {
     pub(super) progress: BTreeMap<NodeId, Progress>,
     pub(super) rounds: Rounds,
+    pub(super) lease: Lease,
     since_heartbeat: u32,
     since_quorum_check: u32,
 }
@@ -31,15 +33,18 @@ impl Leader {
         Self {
             progress: peers.map(|peer| (peer, Progress::new(last_index + 1))).collect(),
             rounds: Rounds::default(),
+            lease: Lease::default(),
             since_heartbeat: 0,
             since_quorum_check: 0,
         }
     }
 
-    /// How many followers have answered since the last count.
-    pub(super) fn count_active(&mut self) -> usize {
-        let active = |progress: &mut Progress| std::mem::take(&mut progress.active);
-        self.progress.values_mut().map(active).filter(|&active| active).count()
+    /// The followers that have answered since this was asked last.
+    pub(super) fn take_active(&mut self) -> Vec<NodeId> {
+        let active = |(&node, progress): (&NodeId, &mut Progress)| {
+            std::mem::take(&mut progress.active).then_some(node)
+        };
+        self.progress.iter_mut().filter_map(active).collect()
     }
 
     /// The reads that are not answered yet.
@@ -58,6 +63,7 @@ impl Raft {
         let check_due = leader.since_quorum_check >= self.config.election_ticks;
         if heartbeat_due {
             leader.since_heartbeat = 0;
+            self.begin_lease_round();
             self.broadcast_heartbeat();
         }
         if check_due && let State::Leader(leader) = &mut self.state {
@@ -67,7 +73,7 @@ impl Raft {
     }
 
     pub(super) fn broadcast(&mut self) {
-        for peer in self.peers() {
+        for peer in self.followers() {
             self.send_news(peer);
         }
     }
@@ -76,14 +82,14 @@ impl Raft {
     pub(super) fn send_news(&mut self, to: NodeId) {
         self.send_entries(to);
         let State::Leader(leader) = &self.state else { return };
-        let progress = &leader.progress[&to];
+        let Some(progress) = leader.progress.get(&to) else { return };
         if progress.mode() == Mode::Replicate && progress.commit_sent < self.commit {
             self.send_append(to, Vec::new());
         }
     }
 
     pub(super) fn broadcast_heartbeat(&mut self) {
-        for peer in self.peers() {
+        for peer in self.followers() {
             let State::Leader(leader) = &mut self.state else { return };
             let progress = leader.progress.get_mut(&peer).expect("there is a progress for every peer");
             match progress.mode() {
@@ -110,7 +116,7 @@ impl Raft {
 
     /// Asks every follower to echo the round, without repeating entries to those that have not answered yet.
     pub(super) fn broadcast_round(&mut self) {
-        for peer in self.peers() {
+        for peer in self.followers() {
             let State::Leader(leader) = &self.state else { return };
             match leader.progress[&peer].mode() {
                 Mode::Replicate => self.send_append(peer, Vec::new()),
@@ -132,7 +138,7 @@ impl Raft {
     fn send_entries(&mut self, to: NodeId) {
         loop {
             let State::Leader(leader) = &self.state else { return };
-            let progress = &leader.progress[&to];
+            let Some(progress) = leader.progress.get(&to) else { return };
             if !progress.has_room(self.config.pipeline_max) {
                 return;
             }
@@ -168,8 +174,10 @@ impl Raft {
     pub(super) fn on_append_reply(&mut self, from: NodeId, outcome: AppendOutcome, round: u64) {
         let last_index = self.log.last_index();
         let State::Leader(leader) = &mut self.state else { return };
-        let progress = leader.progress.get_mut(&from).expect("there is a progress for every peer");
+        // Who was removed may still answer.
+        let Some(progress) = leader.progress.get_mut(&from) else { return };
         progress.active = true;
+        progress.heard_at = Some(self.now);
         match outcome {
             // Only what was sent can match. (A planted bug may claim more.)
             AppendOutcome::Matched { index } => {
@@ -186,6 +194,7 @@ impl Raft {
         }
         self.on_round_echo(from, round);
         self.send_news(from);
+        self.advance_transfer();
     }
 }
 
@@ -250,6 +259,7 @@ impl Raft {
         self.trace(TraceEvent::Truncate { from_index: from });
         self.log.truncate(from);
         self.disk.truncate(from);
+        self.roll_back_members(from);
     }
 
     fn reply_matched(&mut self, to: NodeId, checked: Index, is_heartbeat: bool, round: u64) {

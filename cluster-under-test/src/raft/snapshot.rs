@@ -9,14 +9,17 @@
 //! A snapshot never takes a node back: what it has committed is at least as new as any snapshot up to there.
 
 use super::durability::Promise;
+use super::membership::Configurations;
 use super::progress::Mode;
-use super::{Index, Message, NodeId, Output, Raft, Snapshot, State};
+use super::{Index, Members, Message, NodeId, Output, Raft, Snapshot, State};
 use crate::rules::LogEnd;
 use crate::trace::{Digest, SnapshotOrigin, TraceEvent};
 
 /// A part of a snapshot on the wire.
 #[derive(Debug)]
 pub(super) struct Chunk {
+    /// The configuration at the end of the snapshot, the same in all chunks.
+    pub(super) members: Members,
     pub(super) offset: u64,
     pub(super) data: Vec<u8>,
     pub(super) done: bool,
@@ -42,9 +45,11 @@ impl Raft {
             self.invariant(false, "what follows the last snapshot is in the log");
             return;
         };
-        let snapshot = Snapshot { index, term, data };
+        let snapshot = Snapshot { index, term, members: self.configurations.at(index).clone(), data };
         self.store(&snapshot, SnapshotOrigin::Taken, false);
-        self.log.compact(index.saturating_sub(self.config.entries_kept));
+        let kept_from = index.saturating_sub(self.config.entries_kept);
+        self.log.compact(kept_from);
+        self.configurations.compact(kept_from);
         self.snapshot = Some(snapshot);
     }
 
@@ -69,6 +74,7 @@ impl Raft {
         self.invariant(index >= self.log.base().index, "what is compacted is in a snapshot");
         let State::Leader(leader) = &mut self.state else { return };
         leader.progress.get_mut(&to).expect("there is a progress for every peer").begin_snapshot(index);
+        self.trace(TraceEvent::SnapshotSent { index, to });
         self.send_chunk(to, 0);
     }
 
@@ -88,6 +94,7 @@ impl Raft {
         let message = Message::InstallSnapshot {
             index: snapshot.index,
             last_term: snapshot.term,
+            members: snapshot.members.clone(),
             offset,
             data: snapshot.data[begin..end].to_vec(),
             done: end == snapshot.data.len(),
@@ -106,8 +113,9 @@ impl Raft {
     ) {
         let last_index = self.log.last_index();
         let State::Leader(leader) = &mut self.state else { return };
-        let progress = leader.progress.get_mut(&from).expect("there is a progress for every peer");
+        let Some(progress) = leader.progress.get_mut(&from) else { return };
         progress.active = true;
+        progress.heard_at = Some(self.now);
         if installed {
             progress.installed(index.min(last_index));
             self.advance_commit();
@@ -126,7 +134,7 @@ impl Raft {
 /// The follower's side.
 impl Raft {
     /// A chunk of the leader's snapshot, which ends at `end`.
-    pub(super) fn on_install_snapshot(&mut self, from: NodeId, end: LogEnd, chunk: &Chunk, round: u64) {
+    pub(super) fn on_install_snapshot(&mut self, from: NodeId, end: LogEnd, chunk: Chunk, round: u64) {
         let index = end.index;
         if index <= self.commit && self.rules.keeps_newer_state() {
             self.incoming = None;
@@ -144,7 +152,7 @@ impl Raft {
             if chunk.done {
                 let data = std::mem::take(&mut incoming.data);
                 self.incoming = None;
-                self.install(Snapshot { index, term: end.term, data });
+                self.install(Snapshot { index, term: end.term, members: chunk.members, data });
                 self.reply_installed(from, index, round);
                 return;
             }
@@ -168,10 +176,15 @@ impl Raft {
             }
             self.store(&snapshot, SnapshotOrigin::Installed, true);
             self.log.reset(end);
+            self.configurations = Configurations::new(end.index, snapshot.members.clone());
+            self.members_changed();
         }
         self.invariant(end.index > self.commit, "a snapshot never takes a node back");
+        let before = self.commit;
         (self.commit, self.applied) = (end.index, end.index);
         self.trace(TraceEvent::Commit { term: self.term, index: end.index, entry_term: end.term });
+        self.note_committed_members(before);
+        self.configurations.compact(end.index);
         self.outputs.push(Output::Restore(snapshot.clone()));
         self.snapshot = Some(snapshot);
         self.serve_reads_that_waited();

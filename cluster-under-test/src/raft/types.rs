@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::trace::TraceEvent;
 
+use super::{Change, Members};
+
 /// A member of the cluster, counted from 1; printed as `n1`, `n2`, ….
 pub type NodeId = u64;
 /// A term, counted from 1; 0 is "before the first election" (Raft paper, §5.1).
@@ -50,6 +52,13 @@ pub enum Payload {
         /// The encoded command.
         command: Vec<u8>,
     },
+    /// Nothing: it is the protocol's own. From the moment it is in a log, that node goes by these members.
+    Members {
+        /// Whom to answer when it is applied.
+        request: RequestId,
+        /// All members.
+        members: Members,
+    },
 }
 
 /// The part of a node's state that must be durable before it promises anything (Raft paper, Figure 2).
@@ -68,6 +77,8 @@ pub struct Snapshot {
     pub index: Index,
     /// The term of that entry.
     pub term: Term,
+    /// The configuration that the log up to there ends with.
+    pub members: Members,
     /// The encoded state, opaque to the protocol.
     pub data: Vec<u8>,
 }
@@ -122,6 +133,20 @@ pub enum Input {
         /// Whom to answer.
         request: RequestId,
     },
+    /// A client asks for another configuration.
+    Change {
+        /// Whom to answer.
+        request: RequestId,
+        /// What is to change.
+        change: Change,
+    },
+    /// A client asks this node, the leader, to hand over to another.
+    Transfer {
+        /// Whom to answer.
+        request: RequestId,
+        /// Who shall lead.
+        to: NodeId,
+    },
     /// All writes up to and including `seq` are durable.
     Persisted {
         /// The `seq` of a [`Write`].
@@ -159,6 +184,13 @@ pub enum Output {
         /// Why, for the client's error message.
         reason: RejectReason,
     },
+    /// The node named in an [`Input::Transfer`] leads.
+    Transferred {
+        /// The request.
+        request: RequestId,
+    },
+    /// These are the members from now on: messages may go to any of them.
+    Members(Members),
     /// Only from a planted bug: answer the client as if the command were committed and applied.
     AckEarly {
         /// The request.
@@ -179,6 +211,24 @@ pub enum RejectReason {
     NotReady,
     /// Too many requests wait already.
     Busy,
+    /// The last change of the configuration is not committed yet.
+    ChangePending,
+    /// The node to be added is a member.
+    MemberExists,
+    /// The node to be promoted or removed is no member.
+    MemberNotFound,
+    /// The node to be promoted has a vote.
+    NotLearner,
+    /// The learner to be promoted has not caught up.
+    NotInSync,
+    /// Too few voters of the new configuration were heard lately to commit anything.
+    TooFewActive,
+    /// Leadership can only go to a voter.
+    BadTransferee,
+    /// The leader is handing over and takes nothing new.
+    Transferring,
+    /// The target of a transfer did not lead in time; it may yet do so.
+    TransferTimedOut,
 }
 
 /// What a node believes itself to be.
@@ -230,7 +280,11 @@ pub enum Message {
         last_index: Index,
         /// Term of the candidate's last entry.
         last_term: Term,
+        /// The leader itself has sent the candidate on its way (thesis §3.10), so that no loyalty to it counts.
+        transfer: bool,
     },
+    /// The leader asks the receiver to campaign at once (thesis §3.10).
+    TimeoutNow,
     /// The answer to a `Vote`.
     VoteReply {
         /// Yes or no.
@@ -262,6 +316,8 @@ pub enum Message {
         index: Index,
         /// The term of that entry.
         last_term: Term,
+        /// The configuration up to there.
+        members: Members,
         /// Where the chunk begins.
         offset: u64,
         /// The chunk.
@@ -288,6 +344,13 @@ pub enum Message {
         request: RequestId,
         /// The encoded command.
         command: Vec<u8>,
+    },
+    /// A follower forwards a change of the configuration.
+    Change {
+        /// Whom the follower will answer.
+        request: RequestId,
+        /// What is to change.
+        change: Change,
     },
     /// A follower asks for a read index (thesis, §6.4).
     ReadIndex {
@@ -334,8 +397,11 @@ pub enum AppendOutcome {
 pub struct Config {
     /// This node.
     pub id: NodeId,
-    /// All members, this node included.
+    /// The voters that the cluster was founded with. A node that is not among them waits to be added.
     pub voters: Vec<NodeId>,
+    /// Leaders serve reads for so long after a majority was asked, by their own clock, without asking again (thesis,
+    /// §6.4.1). Needs `check_quorum`, and less than the least election timeout; the same in all nodes.
+    pub lease_ms: Option<u64>,
     /// Ticks between heartbeats; at least 1.
     pub heartbeat_ticks: u32,
     /// The least election timeout; a timeout is drawn from `election_ticks..2 * election_ticks` (§5.2).

@@ -17,12 +17,13 @@
 //!
 //! ```text
 //! segment   0  magic "RAFTKVWL"     snapshot   0  magic "RAFTKVSN"     record   0  u32 length of what follows 8
-//!           8  u32 version, 1                  8  u32 version, 1                4  u32 checksum of that
+//!           8  u32 version, 1                  8  u32 version, 2                4  u32 checksum of that
 //!          12  u64 sequence                   12  u32 checksum from 16 on       8  u64 batch start
 //!          20  u32 checksum of 0..20          16  u64 index                    16  changes (postcard)
 //!          24  records                        24  u64 term
-//!                                             32  u64 length of the data
-//!                                             40  data
+//!                                             32  u64 length of the members
+//!                                             40  u64 length of the data
+//!                                             48  members (postcard), data
 //! ```
 //!
 //! A record is one [`Write`], so that a write is there wholly or not at all. Its changes are, in order: a snapshot is
@@ -63,12 +64,13 @@ use nix::fcntl::{Flock, FlockArg};
 use self::error::Doing;
 use self::record::Change;
 use self::recovery::Segment;
+use crate::failpoint::{self, Failpoints};
 use crate::raft::{HardState, Index, Recovered, Term, Write};
 
 pub use self::error::{StorageError, describe};
 pub use self::writer::Writer;
 
-/// The version of both file formats.
+/// The version of the format of segments.
 const FORMAT: u32 = 1;
 /// A segment that has grown to this is followed by a new one. Large enough that new files are rare, small enough
 /// that a start reads one into memory without thinking.
@@ -87,6 +89,7 @@ pub struct Storage {
     hard_state: HardState,
     snapshot: Option<(Index, Term)>,
     last_index: Index,
+    failpoints: Failpoints,
     /// Held for its lock, which the kernel drops with the process.
     _lock: Flock<File>,
 }
@@ -144,12 +147,19 @@ impl Storage {
             hard_state,
             snapshot,
             last_index: plan.logged_index,
+            failpoints: Failpoints::default(),
             _lock: lock,
         };
         if plan.recovered.entries.is_empty() {
             storage.note_empty_log()?;
         }
         Ok(Opened { storage, recovered: plan.recovered, torn_bytes: plan.torn_bytes })
+    }
+
+    /// Lets these points end the process from now on.
+    #[must_use]
+    pub fn with_failpoints(self, failpoints: Failpoints) -> Self {
+        Self { failpoints, ..self }
     }
 
     /// Makes writes durable, in order. After an error the storage must not be used again.
@@ -159,7 +169,7 @@ impl Storage {
             if let Some(snapshot) = &mut write.snapshot {
                 // Order: what came before, then the snapshot, then the note of it.
                 self.append(&mut batch)?;
-                snapshot::write(&self.dir, snapshot)?;
+                snapshot::write(&self.dir, snapshot, &self.failpoints)?;
                 // The data is on disk now; the record only notes where.
                 snapshot.data = Vec::new();
             }
@@ -188,7 +198,9 @@ impl Storage {
         }
         let path = self.path();
         self.file.write_all(batch).doing("write", &path)?;
+        self.failpoints.hit(failpoint::BEFORE_APPEND_SYNC);
         self.file.sync_data().doing("sync", &path)?;
+        self.failpoints.hit(failpoint::AFTER_APPEND_SYNC);
         self.synced_bytes += batch.len() as u64;
         batch.clear();
         Ok(())

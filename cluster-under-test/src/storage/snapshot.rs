@@ -9,12 +9,15 @@ use std::path::{Path, PathBuf};
 
 use super::error::{Doing, StorageError};
 use super::record::{u32_at, u64_at};
-use super::{FORMAT, sync_dir};
+use super::sync_dir;
+use crate::failpoint::{self, Failpoints};
 use crate::raft::{Index, Snapshot, Term};
 
+/// The version of this file format; 2 added the members.
+const FORMAT: u32 = 2;
 const MAGIC: &[u8; 8] = b"RAFTKVSN";
-/// Magic, version, checksum, index, term, length of the data.
-const HEADER_BYTES: usize = 40;
+/// Magic, version, checksum, index, term, length of the members, length of the data.
+const HEADER_BYTES: usize = 48;
 /// What the checksum covers begins here.
 const CHECKED_FROM: usize = 16;
 
@@ -30,13 +33,16 @@ pub(super) fn index_and_term(file_name: &str) -> Option<(Index, Term)> {
 }
 
 /// Makes a snapshot durable.
-pub(super) fn write(dir: &Path, snapshot: &Snapshot) -> Result<(), StorageError> {
+pub(super) fn write(dir: &Path, snapshot: &Snapshot, failpoints: &Failpoints) -> Result<(), StorageError> {
     let path = path(dir, snapshot.index, snapshot.term);
     let beside = path.with_extension("tmp");
-    let mut checked = Vec::with_capacity(HEADER_BYTES - CHECKED_FROM + snapshot.data.len());
+    let members = postcard::to_stdvec(&snapshot.members).expect("members encode into memory");
+    let mut checked = Vec::with_capacity(HEADER_BYTES - CHECKED_FROM + members.len() + snapshot.data.len());
     checked.extend_from_slice(&snapshot.index.to_le_bytes());
     checked.extend_from_slice(&snapshot.term.to_le_bytes());
+    checked.extend_from_slice(&(members.len() as u64).to_le_bytes());
     checked.extend_from_slice(&(snapshot.data.len() as u64).to_le_bytes());
+    checked.extend_from_slice(&members);
     checked.extend_from_slice(&snapshot.data);
     let mut file = File::create(&beside).doing("create", &beside)?;
     file.write_all(MAGIC).doing("write", &beside)?;
@@ -45,8 +51,11 @@ pub(super) fn write(dir: &Path, snapshot: &Snapshot) -> Result<(), StorageError>
     file.write_all(&checked).doing("write", &beside)?;
     // The rename must not become durable before the bytes that it names.
     file.sync_all().doing("sync", &beside)?;
+    failpoints.hit(failpoint::BEFORE_SNAPSHOT_RENAME);
     std::fs::rename(&beside, &path).doing("rename", &beside)?;
-    sync_dir(dir)
+    sync_dir(dir)?;
+    failpoints.hit(failpoint::AFTER_SNAPSHOT_RENAME);
+    Ok(())
 }
 
 /// Reads the snapshot that the file name promises.
@@ -69,9 +78,14 @@ pub(super) fn read(dir: &Path, index: Index, term: Term) -> Result<Snapshot, Sto
     if (found_index, found_term) != (index, term) {
         return Err(damaged(format!("a snapshot of index {found_index}, term {found_term}: it was renamed")));
     }
-    let data = bytes[HEADER_BYTES..].to_vec();
-    if data.len() as u64 != u64_at(&bytes, 32) {
-        return Err(damaged(format!("{} bytes of data instead of {}", data.len(), u64_at(&bytes, 32))));
+    let (members_length, data_length) = (u64_at(&bytes, 32), u64_at(&bytes, 40));
+    let body = &bytes[HEADER_BYTES..];
+    if members_length.checked_add(data_length) != Some(body.len() as u64) {
+        let expected = format!("{members_length} of members and {data_length} of data");
+        return Err(damaged(format!("{} bytes instead of {expected}", body.len())));
     }
-    Ok(Snapshot { index, term, data })
+    let (members, data) = body.split_at(usize::try_from(members_length).expect("it is less than the file"));
+    let members =
+        postcard::from_bytes(members).map_err(|error| damaged(format!("unreadable members: {error}")))?;
+    Ok(Snapshot { index, term, members, data: data.to_vec() })
 }

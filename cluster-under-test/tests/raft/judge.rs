@@ -106,6 +106,8 @@ impl Judge {
             | Output::Send(_)
             | Output::Write(_)
             | Output::Rejected { .. }
+            | Output::Transferred { .. }
+            | Output::Members(_)
             | Output::AckEarly { .. } => {}
         }
     }
@@ -137,7 +139,7 @@ impl Judge {
 
     fn state_is_a_prefix(&mut self, id: NodeId, state: &[String]) {
         let commands = self.applied.values().filter_map(|entry| match &entry.payload {
-            Payload::Noop => None,
+            Payload::Noop | Payload::Members { .. } => None,
             Payload::Command { command, .. } => Some(String::from_utf8_lossy(command).into_owned()),
         });
         if !commands.take(state.len()).eq(state.iter().cloned()) {
@@ -177,6 +179,7 @@ pub(crate) fn name(entry: &Entry) -> String {
     let Entry { index, term, payload } = entry;
     match payload {
         Payload::Noop => format!("{index}@{term}"),
+        Payload::Members { .. } => format!("{index}@{term}:members"),
         Payload::Command { command, .. } => format!("{index}@{term}:{}", String::from_utf8_lossy(command)),
     }
 }

@@ -7,11 +7,15 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use cluster_under_test::raft::{
-    Config, Envelope, Input, Message, NodeId, Output, Payload, Raft, Recovered, RequestId, Term, Write,
+    Change, Config, Envelope, Input, Message, NodeId, Output, Payload, Raft, Recovered, RequestId, Term,
+    Write,
 };
 use cluster_under_test::rules::Rules;
 
 use crate::judge::Judge;
+
+/// What a tick is on a node's clock.
+pub(crate) const TICK_MS: u64 = 10;
 
 /// Something that a reader of a story may want to see.
 #[derive(Debug)]
@@ -39,6 +43,8 @@ pub(crate) struct Node {
     pub(crate) state: Vec<String>,
     incarnation: u64,
     requests: u64,
+    /// Ticks of all its lives: what its clock shows.
+    ticks: u64,
 }
 
 /// The cluster and everything under way in it.
@@ -59,8 +65,8 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    /// Nodes with empty disks. `config.id` does not matter.
-    pub(crate) fn new(config: Config, rules: &'static dyn Rules) -> Self {
+    /// Nodes with empty disks: the voters, and some that may be added. `config.id` does not matter.
+    pub(crate) fn new(config: Config, spares: u64, rules: &'static dyn Rules) -> Self {
         let mut network = Self {
             nodes: BTreeMap::new(),
             in_flight: Vec::new(),
@@ -72,7 +78,7 @@ impl Network {
             config,
             rules,
         };
-        for id in network.config.voters.clone() {
+        for id in 1..=network.config.voters.len() as NodeId + spares {
             let node = Node {
                 id,
                 raft: None,
@@ -82,6 +88,7 @@ impl Network {
                 state: Vec::new(),
                 incarnation: 0,
                 requests: 0,
+                ticks: 0,
             };
             network.nodes.insert(id, node);
             network.restart(id);
@@ -142,7 +149,10 @@ impl Network {
 
     /// One step of one node, and what follows from it at once.
     pub(crate) fn step(&mut self, id: NodeId, input: Input) {
-        let Some(raft) = &mut self.node(id).raft else { return };
+        let node = self.node(id);
+        let Some(raft) = &mut node.raft else { return };
+        node.ticks += u64::from(matches!(input, Input::Tick));
+        raft.observe_clock(TICK_MS * node.ticks + 1);
         let outputs = raft.step(input);
         self.carry_out(id, outputs);
         if !self.nodes[&id].slow_disk {
@@ -175,6 +185,18 @@ impl Network {
         let request = self.request(id, name);
         self.judge.read_begins(request);
         self.step(id, Input::Read { request });
+    }
+
+    /// A client of `id` asks for another configuration.
+    pub(crate) fn change(&mut self, id: NodeId, name: &str, change: Change) {
+        let request = self.request(id, name);
+        self.step(id, Input::Change { request, change });
+    }
+
+    /// A client of `id` asks it to hand over its leadership.
+    pub(crate) fn transfer(&mut self, id: NodeId, to: NodeId) {
+        let request = self.request(id, &format!("the transfer to n{to}"));
+        self.step(id, Input::Transfer { request, to });
     }
 
     /// As [`Network::propose`], unless the node is down.
@@ -219,7 +241,7 @@ impl Network {
 
     /// Whether a network may bring it twice: a forwarded command travels over a connection that does not.
     pub(crate) fn may_repeat(envelope: &Envelope) -> bool {
-        !matches!(envelope.message, Message::Propose { .. })
+        !matches!(envelope.message, Message::Propose { .. } | Message::Change { .. })
     }
 
     /// Every core, for the message of a test that fails.
@@ -232,11 +254,17 @@ impl Network {
             let node = self.nodes.get_mut(&id).expect("the node is a member");
             let term = node.raft.as_ref().expect("only a node that is up puts anything out").term();
             let mut answers = Vec::new();
+            let mut settled = Vec::new();
             match &output {
                 Output::Send(envelope) => self.in_flight.push(envelope.clone()),
                 Output::Write(write) => node.waiting.push_back(write.clone()),
                 Output::Apply(entries) => {
                     for entry in entries {
+                        if let Payload::Members { request, .. } = &entry.payload
+                            && (request.node, request.incarnation) == (id, node.incarnation)
+                        {
+                            settled.push(*request);
+                        }
                         let Payload::Command { request, command } = &entry.payload else { continue };
                         let command = String::from_utf8(command.clone()).expect("commands are words");
                         node.state.push(command.clone());
@@ -250,10 +278,19 @@ impl Network {
                     node.state = text.split_whitespace().map(str::to_owned).collect();
                 }
                 Output::AckEarly { request } => answers.push((*request, self.requests[request].clone())),
-                Output::ReadReady { .. } | Output::Rejected { .. } | Output::Trace(_) => {}
+                Output::Transferred { request } => settled.push(*request),
+                Output::ReadReady { .. }
+                | Output::Rejected { .. }
+                | Output::Members(_)
+                | Output::Trace(_) => {}
             }
             self.judge.output(id, node, &output);
             self.events.push(Event::Output { node: id, term, output });
+            for request in settled {
+                if let Some(command) = self.requests.remove(&request) {
+                    self.events.push(Event::Answer { node: id, term, command });
+                }
+            }
             for (request, command) in answers {
                 if self.requests.remove(&request).is_some() {
                     self.judge.answered(&command);

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use cluster_under_test::raft::{
     AppendOutcome, Envelope, Message, NodeId, Output, Payload, RejectReason, RequestId, Role, Term,
 };
-use cluster_under_test::trace::{SnapshotOrigin, TraceEvent};
+use cluster_under_test::trace::{SnapshotOrigin, TraceEvent, TransferPhase};
 
 use crate::judge::name;
 use crate::network::{Event, Network};
@@ -20,6 +20,8 @@ pub(crate) struct Printer {
     last: BTreeMap<(NodeId, NodeId, Repeated), String>,
     /// The losses told since the last command.
     lost: BTreeSet<String>,
+    /// The members that each node goes by.
+    members: BTreeMap<NodeId, String>,
 }
 
 /// Messages that are worth a line only when they say something new.
@@ -89,7 +91,20 @@ impl Printer {
             Output::Rejected { request, reason } => {
                 format!("rejects {}: {}", request_name(network, *request), reason_name(*reason))
             }
+            Output::Transferred { .. } | Output::Members(_) => return None,
             Output::AckEarly { .. } => "does not wait for the commit".to_owned(),
+            Output::Trace(TraceEvent::Members { voters, learners, .. }) => {
+                let mut what = format!("goes by voters {}", nodes(voters));
+                if !learners.is_empty() {
+                    what += &format!(", learners {}", nodes(learners));
+                }
+                let known = self.members.insert(id, what.clone());
+                // A node begins with what its reader knows.
+                if known.is_none_or(|known| known == what) {
+                    return None;
+                }
+                what
+            }
             Output::Trace(event) => trace(event, network.nodes[&id].slow_disk)?,
         };
         Some(format!("n{id}@{term} {what}"))
@@ -114,13 +129,33 @@ fn trace(event: &TraceEvent, slow_disk: bool) -> Option<String> {
             };
             format!("{how} snapshot {index}@{entry_term}")
         }
+        TraceEvent::MembersCommitted { index } => format!("settles the members of {index}"),
+        TraceEvent::Read { lease_age_ms: Some(age), .. } => format!("trusts a lease of {age} ms"),
+        TraceEvent::Transfer { to, phase, .. } => match phase {
+            TransferPhase::Asked => format!("will hand over to n{to}"),
+            TransferPhase::Sent => return None,
+            TransferPhase::Done => format!("has handed over to n{to}"),
+            TransferPhase::Abandoned => format!("has not handed over to n{to}"),
+        },
         TraceEvent::Durable { index, .. } if slow_disk => format!("is durable up to {index}"),
         TraceEvent::Durable { .. }
         | TraceEvent::Boot { .. }
         | TraceEvent::Term { .. }
         | TraceEvent::Apply { .. }
-        | TraceEvent::Restore { .. } => return None,
+        | TraceEvent::Restore { .. }
+        // Told above, or by messages and roles.
+        | TraceEvent::PreVote { .. }
+        | TraceEvent::PreVoteAnswer { .. }
+        | TraceEvent::CampaignLost { .. }
+        | TraceEvent::Read { .. }
+        | TraceEvent::Members { .. }
+        | TraceEvent::SnapshotSent { .. }
+        | TraceEvent::Failpoint { .. } => return None,
     })
+}
+
+fn nodes(nodes: &[NodeId]) -> String {
+    nodes.iter().map(|node| format!("n{node}")).collect::<Vec<_>>().join(" ")
 }
 
 fn repeated(envelope: &Envelope) -> Option<Repeated> {
@@ -136,6 +171,8 @@ fn repeated(envelope: &Envelope) -> Option<Repeated> {
         | Message::InstallSnapshot { .. }
         | Message::SnapshotReply { .. }
         | Message::Propose { .. }
+        | Message::Change { .. }
+        | Message::TimeoutNow
         | Message::ReadIndex { .. }
         | Message::ReadIndexReply { .. }
         | Message::Reject { .. } => None,
@@ -162,7 +199,12 @@ fn message_text(message: &Message) -> String {
             unreachable!("these have a line of their own")
         }
         Message::PreVoteReply { granted: false } => "PreVoteReply no".to_owned(),
-        Message::Vote { last_index, last_term } => format!("Vote last={last_index}@{last_term}"),
+        Message::Vote { last_index, last_term, transfer } => {
+            let cause = if *transfer { " by transfer" } else { "" };
+            format!("Vote last={last_index}@{last_term}{cause}")
+        }
+        Message::TimeoutNow => "TimeoutNow".to_owned(),
+        Message::Change { .. } => "Change".to_owned(),
         Message::VoteReply { granted } => format!("VoteReply {}", yes(*granted)),
         Message::Append { prev_index, prev_term, entries, commit, round } => {
             let names: Vec<_> = entries.iter().map(name).collect();
@@ -230,5 +272,14 @@ fn reason_name(reason: RejectReason) -> &'static str {
         RejectReason::NotLeader => "not the leader",
         RejectReason::NotReady => "not ready",
         RejectReason::Busy => "busy",
+        RejectReason::ChangePending => "the last change is not committed",
+        RejectReason::MemberExists => "already a member",
+        RejectReason::MemberNotFound => "not a member",
+        RejectReason::NotLearner => "not a learner",
+        RejectReason::NotInSync => "not caught up",
+        RejectReason::TooFewActive => "too few active voters",
+        RejectReason::BadTransferee => "not a voter",
+        RejectReason::Transferring => "handing over",
+        RejectReason::TransferTimedOut => "no success in time",
     }
 }

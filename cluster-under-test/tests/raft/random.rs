@@ -4,9 +4,9 @@
 //! schedules break a cluster with a planted bug, which shows that they go where it hurts.
 
 use cluster_under_test::bugs;
-use cluster_under_test::raft::{Config, Input, NodeId, Output, Role};
+use cluster_under_test::raft::{Change, Config, Input, Member, NodeId, Output, Role, Suffrage};
 use cluster_under_test::rules::{Paper, Rules};
-use cluster_under_test::trace::{SnapshotOrigin, TraceEvent};
+use cluster_under_test::trace::{SnapshotOrigin, TraceEvent, TransferPhase};
 use rand::{Rng, SeedableRng};
 use rand_pcg::Pcg32;
 
@@ -20,6 +20,8 @@ const STEPS: usize = 1_200;
 const IN_FLIGHT_MAX: usize = 60;
 /// Ticks within which a cluster without trouble serves again: a few elections, one of them perhaps split.
 const RECOVERY_TICKS: usize = 300;
+/// More than a transfer takes.
+const ASK_AGAIN_TICKS: usize = 30;
 /// Schedules within which a bug must show. The rarest of those tested needs about a third of them.
 const BUG_SEEDS: u64 = 3_000;
 
@@ -27,6 +29,8 @@ struct Schedule {
     network: Network,
     rng: Pcg32,
     commands: usize,
+    /// Whether members come and go.
+    changes: bool,
 }
 
 impl Schedule {
@@ -34,9 +38,13 @@ impl Schedule {
         let mut rng = Pcg32::seed_from_u64(seed);
         let mut draw = |choices: u64| u64::from(rng.next_u32()) % choices;
         let nodes = [3, 3, 4, 5][draw(4) as usize];
+        let changes = draw(3) == 0;
+        let founders = if changes { nodes - draw(2) } else { nodes };
         let config = Config {
             id: 1,
-            voters: (1..=nodes).collect(),
+            voters: (1..=founders).collect(),
+            // Ticks come as chance has it here, so that clocks agree on nothing.
+            lease_ms: None,
             heartbeat_ticks: 2,
             election_ticks: 10,
             pre_vote: draw(2) == 0,
@@ -47,7 +55,7 @@ impl Schedule {
             entries_kept: draw(4),
             seed,
         };
-        Self { network: Network::new(config, rules), rng, commands: 0 }
+        Self { network: Network::new(config, nodes - founders, rules), rng, commands: 0, changes }
     }
 
     fn draw(&mut self, choices: usize) -> usize {
@@ -82,6 +90,19 @@ impl Schedule {
             974..978 => self.network.isolate(id),
             978..984 => self.network.cuts.clear(),
             984..992 => self.network.take_snapshot(id),
+            992..994 => {
+                let leads =
+                    |id: &NodeId| self.network.raft(*id).is_some_and(|raft| raft.role() == Role::Leader);
+                let leader = self.network.nodes.keys().copied().find(leads);
+                if let Some(leader) = leader {
+                    let to = self.node();
+                    self.network.transfer(leader, to);
+                }
+            }
+            994..997 if self.changes => {
+                let change = self.change();
+                self.network.change(id, "a change", change);
+            }
             _ => {
                 let slow = self.draw(2) == 0;
                 self.network.set_slow_disk(id, slow);
@@ -90,6 +111,16 @@ impl Schedule {
         let excess = self.network.in_flight.len().saturating_sub(IN_FLIGHT_MAX);
         self.network.in_flight.drain(..excess);
         self.network.late.truncate(IN_FLIGHT_MAX);
+    }
+
+    fn change(&mut self) -> Change {
+        let node = self.node();
+        match self.draw(4) {
+            0 => Change::Add { node, member: member(Suffrage::Voter) },
+            1 => Change::Add { node, member: member(Suffrage::Learner) },
+            2 => Change::Promote { node },
+            _ => Change::Remove { node },
+        }
     }
 
     /// Any message in flight, so that they overtake each other; some are lost, some come again.
@@ -131,7 +162,7 @@ impl Schedule {
             self.network.restart_if_down(id);
         }
         let mut asked_in = 0;
-        for _ in 0..RECOVERY_TICKS {
+        for tick in 0..RECOVERY_TICKS {
             for &id in &ids {
                 self.network.step(id, Input::Tick);
             }
@@ -141,15 +172,16 @@ impl Schedule {
                     self.network.deliver(envelope);
                 }
             }
-            // A leader of the past may lose the command, so each new one is asked again.
+            // A leader of the past may lose the command, and one that hands over refuses it: it is asked for again.
             let leads = |id: &NodeId| self.network.raft(*id).is_some_and(|raft| raft.role() == Role::Leader);
             if let Some(leader) = ids.iter().copied().find(leads) {
                 let term = self.network.raft(leader).expect("it leads, so it is up").term();
-                if term > asked_in {
+                if term > asked_in || tick % ASK_AGAIN_TICKS == 0 {
                     self.network.propose(leader, "last");
                     asked_in = term;
                 }
             }
+            self.readmit(&ids);
             let state = &self.network.nodes[&1].state;
             let agreed = self.network.nodes.values().all(|node| node.state == *state);
             if agreed && state.last().is_some_and(|command| command == "last") {
@@ -161,6 +193,20 @@ impl Schedule {
         false
     }
 
+    /// Makes a voter of some node that is none.
+    fn readmit(&mut self, ids: &[NodeId]) {
+        let leads = |id: &NodeId| self.network.raft(*id).is_some_and(|raft| raft.role() == Role::Leader);
+        let Some(leader) = ids.iter().copied().find(leads) else { return };
+        let members = self.network.raft(leader).expect("it leads, so it is up").members();
+        let missing = ids.iter().copied().find(|node| !members.0.contains_key(node));
+        let change = match (missing, members.learners().first()) {
+            (_, Some(&node)) => Change::Promote { node },
+            (Some(node), None) => Change::Add { node, member: member(Suffrage::Learner) },
+            (None, None) => return,
+        };
+        self.network.change(leader, "a change", change);
+    }
+
     fn anomalies(&mut self) -> Vec<String> {
         let events = std::mem::take(&mut self.network.events);
         let told = events.into_iter().filter_map(|event| match event {
@@ -169,6 +215,10 @@ impl Schedule {
         });
         told.chain(self.network.judge.take_anomalies()).collect()
     }
+}
+
+fn member(suffrage: Suffrage) -> Member {
+    Member { suffrage, address: String::new() }
 }
 
 #[test]
@@ -184,7 +234,9 @@ fn the_papers_rules_keep_every_promise() {
         assert!(recovered, "seed {seed}: no agreement after the trouble\n{}", schedule.network.describe());
     }
     // Schedules in which nothing happens would keep every promise too.
-    let Seen { commands, leaders, reads, installed } = seen;
+    let Seen { commands, leaders, reads, installed, changes, transfers } = seen;
+    assert!(changes > SEEDS / 2, "only {changes} changes of members were committed");
+    assert!(transfers > SEEDS / 10, "only {transfers} leaders handed over");
     assert!(commands > 5 * SEEDS, "only {commands} commands were committed");
     assert!(leaders > 2 * SEEDS, "only {leaders} elections were won");
     assert!(reads > 5 * SEEDS, "only {reads} reads were served");
@@ -198,6 +250,8 @@ struct Seen {
     leaders: u64,
     reads: u64,
     installed: u64,
+    changes: u64,
+    transfers: u64,
 }
 
 impl Seen {
@@ -212,6 +266,8 @@ impl Seen {
             match output {
                 Output::ReadReady { .. } => self.reads += 1,
                 Output::Trace(event) if installs(event) => self.installed += 1,
+                Output::Trace(TraceEvent::MembersCommitted { .. }) => self.changes += 1,
+                Output::Trace(TraceEvent::Transfer { phase: TransferPhase::Done, .. }) => self.transfers += 1,
                 _ => {}
             }
         }

@@ -5,7 +5,7 @@
 //! meant):
 //!
 //! ```text
-//! cluster nodes=3 [pre-vote=on] [check-quorum=on] [bug=NAME] [append-max=N] [pipeline=N] [chunk=N] [kept=N]
+//! cluster nodes=3 [spares=N] [lease=on] [pre-vote=on] [check-quorum=on] [bug=NAME] [append-max=N] [pipeline=N] [chunk=N] [kept=N]
 //! campaign n1           n1 hears nothing until its election timeout
 //! tick [n1 …] [N]       N ticks pass; a heartbeat is every 2, an election timeout 10 to 19
 //! deliver [to=n1] [from=n2] [kind=Vote]   what is in flight now arrives; answers stay in flight
@@ -16,6 +16,7 @@
 //! isolate n1 … | cut n1 n2 | heal         links lose what is sent over them; a cut is one-way
 //! slow-disk n1 | persist n1 [N]           writes of n1 wait; N of them (or all) are durable
 //! propose n1 x … | read n1 r              clients of n1 ask
+//! change n1 add|add-learner|promote|remove n4 | transfer n1 n2    and administrators
 //! snapshot n1 | crash n1 | restart n1 | state | compare
 //! ```
 
@@ -24,12 +25,12 @@ use std::error::Error;
 use std::fmt::Write as _;
 
 use cluster_under_test::bugs;
-use cluster_under_test::raft::{Config, Envelope, Input, Message, NodeId};
+use cluster_under_test::raft::{Change, Config, Envelope, Input, Member, Message, NodeId, Suffrage};
 use cluster_under_test::rules::{Paper, Rules};
 use goldenscript::{ArgumentConsumer, Command, Context};
 
 use crate::judge::name;
-use crate::network::{Event, Network, Node};
+use crate::network::{Event, Network, Node, TICK_MS};
 use crate::print::{Printer, role_name};
 
 /// Rounds of delivery after which a cluster that does not come to rest is a failure.
@@ -50,6 +51,8 @@ macro_rules! stories {
 stories! {
     accept_old_append_bug,
     acknowledgement_waits_for_the_disk,
+    change_before_commit_bug,
+    change_waits_for_the_first_commit,
     check_quorum_steps_down,
     clear_vote_on_step_down_bug,
     command_at_a_former_leader_is_rejected,
@@ -70,8 +73,18 @@ stories! {
     lagging_follower_gets_a_snapshot,
     late_pre_vote_grant_is_ignored,
     leader_that_cannot_hear_steps_down,
+    learner_counts_bug,
+    learner_is_promoted,
+    lease_after_transfer_bug,
+    lease_ends_with_a_transfer,
+    lease_from_reply_bug,
+    lease_read,
+    lease_with_a_slow_clock_is_stale,
+    long_lease_bug,
     lost_chunk_is_sent_again,
     lost_entries_are_sent_again,
+    members_are_rolled_back,
+    members_not_rolled_back_bug,
     no_check_quorum_bug,
     old_leaders_append_is_rejected,
     old_snapshot_changes_nothing,
@@ -85,15 +98,25 @@ stories! {
     read_index_through_a_follower,
     read_waits_for_the_first_commit,
     rejoining_leader_loses_its_tail,
+    removed_leader_counts_itself_bug,
+    removed_leader_steps_down,
+    removed_node_does_not_disturb,
     repeated_append_does_not_truncate,
     restarted_voter_keeps_its_vote,
+    restarted_voter_keeps_to_a_lease,
     reuse_read_round_bug,
     silent_pre_vote_refusal_bug,
     single_node,
+    snapshot_carries_the_members,
     snapshot_changes_midway,
     split_vote,
     stale_read_bug,
     sticky_followers_ignore_votes,
+    transfer,
+    transfer_is_given_up,
+    transfer_to_laggard_bug,
+    two_changes_at_once_bug,
+    two_changes_wait,
     unchecked_vote_term_bug,
     vote_restriction,
     vote_waits_for_the_disk,
@@ -155,9 +178,12 @@ fn cluster(args: &mut ArgumentConsumer<'_>) -> Result<Network, Box<dyn Error>> {
     };
     let is_on = |args: &mut ArgumentConsumer<'_>, key| args.take_key(key) == Some("on");
     let nodes = number(args, "nodes", 3)?;
+    let spares = number(args, "spares", 0)?;
     let config = Config {
         id: 1,
         voters: (1..=nodes as NodeId).collect(),
+        // Nine tenths of an election timeout less a tick.
+        lease_ms: is_on(args, "lease").then_some(9 * TICK_MS * 9 / 10),
         heartbeat_ticks: 2,
         election_ticks: 10,
         pre_vote: is_on(args, "pre-vote"),
@@ -172,7 +198,7 @@ fn cluster(args: &mut ArgumentConsumer<'_>) -> Result<Network, Box<dyn Error>> {
         Some(name) => bugs::find(name).ok_or_else(|| format!("there is no bug {name}"))?.rules,
         None => &Paper,
     };
-    Ok(Network::new(config, rules))
+    Ok(Network::new(config, spares as u64, rules))
 }
 
 /// Does what the command says. What it returns is printed after what happened.
@@ -236,6 +262,11 @@ fn tell_command(
             let (id, name) = (node(args)?, args.next_pos().ok_or("a read has a name")?);
             network.read(id, name);
         }
+        "change" => change(network, args)?,
+        "transfer" => {
+            let (id, to) = (node(args)?, node(args)?);
+            network.transfer(id, to);
+        }
         "snapshot" => network.take_snapshot(node(args)?),
         "crash" => nodes(args)?.into_iter().for_each(|id| network.crash(id)),
         "restart" => nodes(args)?.into_iter().for_each(|id| network.restart(id)),
@@ -259,6 +290,21 @@ fn campaign(network: &mut Network, id: NodeId) -> Told {
         }
     }
     Err(format!("n{id} does not campaign").into())
+}
+
+fn change(network: &mut Network, args: &mut ArgumentConsumer<'_>) -> Told {
+    let (id, what) = (node(args)?, args.next_pos().ok_or("which change?")?);
+    let node = node(args)?;
+    let member = |suffrage| Member { suffrage, address: String::new() };
+    let change = match what {
+        "add" => Change::Add { node, member: member(Suffrage::Voter) },
+        "add-learner" => Change::Add { node, member: member(Suffrage::Learner) },
+        "promote" => Change::Promote { node },
+        "remove" => Change::Remove { node },
+        unknown => return Err(format!("there is no change {unknown}").into()),
+    };
+    network.change(id, &format!("{what} n{node}"), change);
+    Ok(())
 }
 
 fn elect(network: &mut Network, id: NodeId) -> Told {

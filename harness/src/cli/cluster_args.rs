@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 
-use crate::config::Settings;
+use crate::config::{Reads, Settings};
 
 /// A switch with two positions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -38,6 +38,18 @@ pub(super) struct ClusterArgs {
     /// Applied entries between two snapshots
     #[arg(long, default_value_t = 1000, value_name = "N")]
     snapshot_entries: u64,
+    /// Ask a majority for each read; or trust a lease, which is wrong when clocks run at different speeds; or ask nobody,
+    /// and answer with what the node has, however old
+    #[arg(
+        long,
+        default_value = "read-index",
+        value_name = "read-index|lease|serializable",
+        hide_possible_values = true
+    )]
+    reads: Reads,
+    /// The share of the election timeout for which a lease lasts
+    #[arg(long, default_value_t = 90, value_name = "PERCENT")]
+    lease_margin: u32,
     /// Plant this bug in raft-kv (`harness list bugs`)
     #[arg(long, value_name = "NAME")]
     bug: Option<String>,
@@ -65,6 +77,8 @@ impl ClusterArgs {
             heartbeat_ms: self.heartbeat_ms,
             election_ms: self.election_ms,
             snapshot_entries: self.snapshot_entries,
+            reads: self.reads,
+            lease_margin_percent: self.lease_margin,
             bug: self.bug.clone(),
         }
     }

@@ -1,4 +1,4 @@
-//! `harness list`: the faults, checkers, systems, workloads, scenarios and bugs there are.
+//! `harness list`: the faults, checkers, situations, systems, workloads, scenarios and bugs there are.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -31,16 +31,18 @@ enum Kind {
     Faults,
     Targets,
     Checkers,
+    Situations,
     Systems,
     Workloads,
     Scenarios,
     Bugs,
 }
 
-const KINDS: [Kind; 7] = [
+const KINDS: [Kind; 8] = [
     Kind::Faults,
     Kind::Targets,
     Kind::Checkers,
+    Kind::Situations,
     Kind::Systems,
     Kind::Workloads,
     Kind::Scenarios,
@@ -105,6 +107,10 @@ fn items(kind: Kind) -> Vec<(String, String)> {
         Kind::Checkers => {
             checkers::CHECKERS.iter().map(|checker| item(checker.name(), checker.about())).collect()
         }
+        Kind::Situations => checkers::SITUATIONS
+            .iter()
+            .map(|situation| item(situation.name, &format!("{} ({})", situation.about, situation.source)))
+            .collect(),
         Kind::Systems => SYSTEMS.iter().map(|system| item(system.name(), system.about())).collect(),
         Kind::Workloads => WORKLOADS.iter().map(|workload| item(workload.name(), workload.about())).collect(),
         Kind::Scenarios => SCENARIOS

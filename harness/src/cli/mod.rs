@@ -55,7 +55,7 @@ enum Command {
     Save(save::Args),
     /// Tell the story of an invalid run: what was in force, who led, what clients saw, which rule that breaks
     Explain(explain::Args),
-    /// Show the faults, checkers, systems, workloads, scenarios and bugs there are
+    /// Show the faults, checkers, situations, systems, workloads, scenarios and bugs there are
     List(list::Args),
     /// Say what this machine can do, and why not
     Doctor(doctor::Args),

@@ -9,7 +9,7 @@ use checkers::{Finding, Verdict, picture, verdict};
 use serde_json::json;
 
 use super::cluster_args::Switch;
-use crate::config::Settings;
+use crate::config::{Reads, Settings};
 use crate::error::{Error, Result};
 use crate::simulation::{Config, Recording, simulate, sweep};
 
@@ -33,6 +33,12 @@ pub(super) struct Args {
     /// A leader that hears from no quorum steps down (Raft thesis, 6.2)
     #[arg(long, default_value = "on", value_name = "on|off")]
     check_quorum: Switch,
+    /// Ask a majority for each read, or trust a lease
+    #[arg(long, default_value = "read-index", value_name = "read-index|lease", hide_possible_values = true)]
+    reads: Reads,
+    /// Let clocks run at very different speeds, which leases do not survive
+    #[arg(long)]
+    bent_clocks: bool,
     /// Plant this bug (`harness list bugs`)
     #[arg(long, value_name = "NAME")]
     bug: Option<String>,
@@ -50,10 +56,11 @@ impl Args {
         let settings = Settings {
             pre_vote: self.pre_vote == Switch::On,
             check_quorum: self.check_quorum == Switch::On,
+            reads: self.reads,
             bug: self.bug.clone(),
             ..config.settings
         };
-        Config { nodes: self.nodes, settings, ..config }
+        Config { nodes: self.nodes, bent_clocks: self.bent_clocks, settings, ..config }
     }
 }
 
@@ -61,14 +68,28 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     if !(1..=99).contains(&args.nodes) {
         return Err(Error::usage(format!("--nodes {}: choose 1 to 99 nodes", args.nodes)));
     }
+    if args.reads == Reads::Serializable {
+        return Err(Error::usage("--reads serializable is not simulated; choose read-index or lease"));
+    }
+    args.config(args.seed).settings.check()?;
     // A mistyped bug is told once, before the threads start.
     crate::system::rules(args.bug.as_deref())?;
     // A simulated node that dies of its bug is a finding with the panic's words; a backtrace of each would bury it.
     std::panic::set_hook(Box::new(|_| ()));
     let seeds = args.seed..args.seed.saturating_add(args.runs);
-    let judged = sweep(seeds, |seed| simulate(&args.config(seed)).map(|recording| recording.judge()));
-    let judged =
-        judged.into_iter().map(|(seed, findings)| Ok((seed, findings?))).collect::<Result<Vec<_>>>()?;
+    let simulated = sweep(seeds, |seed| {
+        simulate(&args.config(seed)).map(|recording| (recording.judge(), recording.observe()))
+    });
+    let mut judged = Vec::new();
+    // In how many runs each situation was reached: what so many valid seeds are worth.
+    let mut situations = checkers::SITUATIONS.iter().map(|known| (known.name, 0_u64)).collect::<Vec<_>>();
+    for (seed, outcome) in simulated {
+        let (findings, observed) = outcome?;
+        judged.push((seed, findings));
+        for ((_, runs), observed) in situations.iter_mut().zip(observed) {
+            *runs += u64::from(observed.reached());
+        }
+    }
     let guilty =
         judged.iter().filter(|(_, findings)| verdict(findings) != Verdict::Valid).collect::<Vec<_>>();
     let worst = judged.iter().map(|(_, findings)| verdict(findings)).max().unwrap_or(Verdict::Unknown);
@@ -79,11 +100,15 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
             .iter()
             .map(|((checker, verdict), runs)| json!({ "checker": checker, "verdict": verdict, "runs": runs }))
             .collect::<Vec<_>>();
+        let situations = situations
+            .iter()
+            .map(|(name, runs)| json!({ "name": name, "reached": *runs > 0, "runs": runs }))
+            .collect::<Vec<_>>();
         let seeds = guilty.iter().map(|(seed, _)| seed).collect::<Vec<_>>();
         let runs = judged.len();
         println!(
             "{}",
-            json!({ "format": 1, "verdict": worst, "runs": runs, "not_valid": seeds, "checkers": checkers })
+            json!({ "format": 1, "verdict": worst, "runs": runs, "not_valid": seeds, "checkers": checkers, "situations": situations })
         );
     } else {
         for (seed, findings) in guilty.iter().take(SHOWN_MAX) {
@@ -94,6 +119,9 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         println!("  {} runs, {} not valid", judged.len(), guilty.len());
         for ((checker, verdict), runs) in &by_checker {
             println!("  {checker}: {verdict} in {runs}");
+        }
+        for (name, runs) in situations.iter().filter(|(_, runs)| *runs > 0) {
+            println!("  {name}: reached in {runs}");
         }
     }
     if let (Some(directory), Some((seed, _))) = (&args.write, guilty.first()) {

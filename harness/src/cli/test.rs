@@ -22,6 +22,9 @@ use crate::scenario::{self, Scenario};
 use crate::stop::Stop;
 use crate::system;
 
+/// So many processes work, unless told otherwise or the nodes are many.
+const CONCURRENCY_MIN: u32 = 10;
+
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
@@ -29,9 +32,6 @@ pub(super) struct Args {
     /// What clients ask (`harness list workloads`)
     #[arg(long, default_value = "register", value_name = "NAME")]
     workload: String,
-    /// What clients ask of their reads
-    #[arg(long, value_enum, default_value_t, value_name = "KIND")]
-    reads: Reads,
     /// What the system promises, and is judged by
     ///
     /// `linearizable`: operations happen one at a time, in real-time order, whichever node was asked. `sequential`: they
@@ -45,6 +45,9 @@ pub(super) struct Args {
     /// A known situation, in place of random faults (`harness list scenarios`), or a file of your own
     #[arg(long, value_name = "NAME|FILE.toml", conflicts_with = "faults")]
     scenario: Option<String>,
+    /// Situations that the run must reach, or it is unknown (`harness list situations`)
+    #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
+    aim: Vec<String>,
     /// How many faults may be in force at once
     #[arg(long, default_value_t = 2, value_name = "N")]
     overlap: usize,
@@ -89,8 +92,6 @@ pub(super) struct Args {
     pub(super) json: bool,
 }
 
-/// So many processes work, unless told otherwise or the nodes are many.
-const CONCURRENCY_MIN: u32 = 10;
 /// How long a run lasts, unless somebody says otherwise.
 const TIME_LIMIT_S: u64 = 30;
 
@@ -108,26 +109,26 @@ impl Args {
             (false, false) => Variety::Every,
         };
         let time_limit = self.time_limit.or(scenario.as_ref().map(|known| known.time_limit_s));
+        let aims = scenario.iter().flat_map(|known| known.situations.iter().cloned());
         let nodes = self.cluster.nodes(scenario.as_ref().map(|known| known.nodes));
-        // One process that works and one that reads at each node.
-        let concurrency = self.concurrency.unwrap_or_else(|| (u32::from(nodes) * 2).max(CONCURRENCY_MIN));
         let config = RunConfig {
             system: self.cluster.system.clone(),
             nodes,
             workload: self.workload.clone(),
             faults: chosen.faults,
+            aims: aims.chain(self.aim.iter().cloned()).collect(),
             variety,
             overlap: self.overlap,
             beyond_quorum: self.beyond_quorum,
             time_limit_ms: time_limit.unwrap_or(TIME_LIMIT_S).saturating_mul(1000),
             rate: self.rate,
-            concurrency,
+            // One that works and one that reads at each node.
+            concurrency: self.concurrency.unwrap_or_else(|| (u32::from(nodes) * 2).max(CONCURRENCY_MIN)),
             operation_timeout_ms: self.operation_timeout_ms,
             recovery_limit_ms: self.recovery_limit.saturating_mul(1000),
             unavailable_max_ms: self.unavailable_max_ms,
-            reads: self.reads,
-            consistency: self.consistency,
             scenario,
+            consistency: self.consistency,
             settings: self.cluster.settings(),
         };
         Ok((config, chosen.left_out))
@@ -187,8 +188,9 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
 
 fn describe(plan: &Plan) -> String {
     let bug = plan.settings.bug.as_ref().map(|bug| format!(" · bug {bug}")).unwrap_or_default();
-    let reads = match plan.reads {
-        Reads::Linearizable => "",
+    let reads = match plan.settings.reads {
+        Reads::ReadIndex => "",
+        Reads::Lease => " · lease reads",
         Reads::Serializable => " · serializable reads",
     };
     let promise = match plan.expectations.consistency {

@@ -18,6 +18,11 @@ pub fn outcome(judgement: &Judgement) -> String {
         line(&mut text, "warning", &warning.to_string());
     }
     line(&mut text, "ran", &exercised(judgement));
+    // Each with how often: which rare ones came up is what a reader looks for, so the frequent ones are not left out.
+    let reached = judgement.situations.iter().filter(|situation| situation.reached());
+    for situations in wrapped(reached.map(|situation| format!("{} {}", situation.name, situation.times))) {
+        line(&mut text, "reached", &situations);
+    }
     for checks in wrapped(judgement.findings.iter().map(mark)) {
         line(&mut text, "check", &checks);
     }

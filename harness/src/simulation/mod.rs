@@ -4,7 +4,7 @@
 //! What real processes show in minutes, the simulation shows in milliseconds, for thousands of seeds. It has no kernel
 //! and no disk, so it says nothing about sockets, system calls or the write-ahead log; it does say whether the protocol
 //! keeps its promises when messages are lost, doubled, delayed and reordered, links cut, nodes paused and crashed with
-//! their unsynced writes lost.
+//! their unsynced writes lost, clocks bent, members exchanged and leaders told to hand over.
 //!
 //! A run has the phases of a real one (drive, recovery, final reads) and leaves the same evidence: a history and a trace
 //! for each node, as text in the formats that real runs write. Each seed also draws *which* kinds of trouble there are
@@ -18,6 +18,7 @@ mod sweep;
 mod world;
 
 use checkers::history::NodeId;
+use checkers::situations::{self, Observed};
 use checkers::{Budget, CHECKERS, Evidence, Expectations, Finding, History, Trace};
 
 pub use sweep::sweep;
@@ -38,6 +39,9 @@ pub struct Config {
     pub processes: u32,
     /// How long clients and trouble last, in ticks. An election timeout is 20 ticks.
     pub drive_ticks: u64,
+    /// Whether clocks run at very different speeds, up to ten times as fast as others. Otherwise they differ by no more
+    /// than the usual margin of a lease allows.
+    pub bent_clocks: bool,
     /// How the nodes are set. Times in it are not used: the simulation counts in ticks of its own.
     pub settings: Settings,
 }
@@ -46,7 +50,7 @@ impl Config {
     /// A run of this seed on the paper's Raft.
     pub fn new(seed: u64) -> Self {
         let settings = Settings { snapshot_entries: 40, ..Settings::default() };
-        Self { seed, nodes: 5, processes: 10, drive_ticks: 1000, settings }
+        Self { seed, nodes: 5, processes: 10, drive_ticks: 1000, bent_clocks: false, settings }
     }
 }
 
@@ -84,6 +88,11 @@ impl Recording {
         };
         let traces = self.traces.iter().map(read).collect();
         Evidence { history, traces, expectations: self.expectations.clone() }
+    }
+
+    /// What the run passed through.
+    pub fn observe(&self) -> Vec<Observed> {
+        situations::observe(&self.evidence())
     }
 
     /// Judges the run by every checker.

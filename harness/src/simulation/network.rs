@@ -56,7 +56,7 @@ impl Ord for Letter {
 /// not: two copies are two requests. The transport promises that (a connection delivers a frame at most once, and a
 /// frame is never written to a second connection), so the simulation keeps the promise too.
 fn may_come_twice(message: &Envelope) -> bool {
-    !matches!(message.message, Message::Propose { .. })
+    !matches!(message.message, Message::Propose { .. } | Message::Change { .. })
 }
 
 impl Network {

@@ -31,7 +31,43 @@ pub(super) struct Node {
     /// While it is paused, what happens to it waits here.
     paused: Option<Vec<Input>>,
     trace: String,
+    clock: Clock,
     rng: Pcg64Mcg,
+}
+
+/// The clock of a node, which need not run as the world does.
+struct Clock {
+    rate_percent: u64,
+    /// The tick of the world up to which it has run.
+    seen: u64,
+    /// What it shows, in hundredths of a tick.
+    shows: u64,
+    /// Of that, what the node has had as ticks.
+    ticked: u64,
+}
+
+impl Clock {
+    /// Runs up to now.
+    fn run(&mut self, now: Now) {
+        self.shows += (now.tick - self.seen) * self.rate_percent;
+        self.seen = now.tick;
+    }
+
+    fn ms(&self) -> u64 {
+        self.shows * TICK_NS / 1_000_000 / 100
+    }
+
+    /// Whether the next tick of the node is due.
+    fn tick(&mut self) -> bool {
+        let due = self.shows >= self.ticked + 100;
+        self.ticked += if due { 100 } else { 0 };
+        due
+    }
+
+    /// Ticks are not made up for: the timer of a real node does not fire for a time in which it was stopped.
+    fn skip_ticks(&mut self) {
+        self.ticked = self.shows;
+    }
 }
 
 /// What a crash destroys.
@@ -78,6 +114,7 @@ impl Node {
             lives: 0,
             paused: None,
             trace: String::new(),
+            clock: Clock { rate_percent: 100, seen: 0, shows: 0, ticked: 0 },
             rng,
         }
     }
@@ -158,13 +195,14 @@ impl Node {
     /// Something happens to the node. A node that is down does not notice.
     pub(super) fn step(&mut self, input: Input, now: Now, effects: &mut Vec<Effect>) {
         if let Some(waiting) = &mut self.paused {
-            // Ticks are not made up for: the timer of a real node does not fire for a time in which it was stopped.
             if !matches!(input, Input::Tick) {
                 waiting.push(input);
             }
             return;
         }
         let Some(life) = &mut self.life else { return };
+        self.clock.run(now);
+        life.raft.observe_clock(self.clock.ms());
         let outputs = life.raft.step(input);
         self.carry_out(outputs, now, effects);
     }
@@ -176,7 +214,36 @@ impl Node {
         {
             self.step(Input::Persisted { seq }, now, effects);
         }
-        self.step(Input::Tick, now, effects);
+        self.clock.run(now);
+        if !self.is_up() || self.is_paused() {
+            self.clock.skip_ticks();
+        }
+        while self.clock.tick() {
+            self.step(Input::Tick, now, effects);
+        }
+    }
+
+    /// From now on its clock runs so fast.
+    pub(super) fn set_clock_rate(&mut self, percent: u64, now: Now) {
+        self.clock.run(now);
+        self.clock.rate_percent = percent;
+    }
+
+    /// The protocol, while the node is up.
+    pub(super) fn raft(&self) -> Option<&Raft> {
+        self.life.as_ref().map(|life| &life.raft)
+    }
+
+    /// An administrator asks. Nobody waits for the answer.
+    pub(super) fn administer(
+        &mut self,
+        ask: impl FnOnce(RequestId) -> Input,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
+        if let Some(request) = self.next_request() {
+            self.step(ask(request), now, effects);
+        }
     }
 
     /// The name of the next request of a client. `None` if the node is down: the connection is refused.
@@ -231,6 +298,8 @@ impl Node {
                         effects.push(Effect::Answer(request, Answer::Early));
                     }
                 }
+                // Administrators look at the members, and every simulated node can be reached by its number.
+                Output::Transferred { .. } | Output::Members(_) => {}
                 Output::Trace(event) => self.record(now, event),
             }
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use checkers::history::{Event, Evidence, FaultPhase, Header, NodeId, OpKind, Outcome, Phase, Receipt};
 use checkers::{Consistency, Expectations};
-use cluster_under_test::raft::{self, Input};
+use cluster_under_test::raft::{self, Change, Input, Member, RequestId, Role, Suffrage};
 use cluster_under_test::rules::Rules;
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{RngExt, SeedableRng};
@@ -17,6 +17,7 @@ use super::clients::{Client, Scribe, Source, history_node};
 use super::network::{Network, Weather};
 use super::node::{Effect, Node, Now, TICK_NS};
 use super::{Config, Recording};
+use crate::config::Reads;
 use crate::workload::{Generator, Seat};
 
 /// The least election timeout, in ticks.
@@ -35,32 +36,56 @@ struct Knobs {
     snapshot_chunk_bytes: usize,
     entries_kept: u64,
     sync_ticks_max: u64,
+    /// How many of the nodes the cluster is founded with.
+    founders: u64,
 }
 
 /// A kind of trouble.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Cut,
     Crash,
     /// Every node at the same moment.
     PowerLoss,
     Pause,
+    /// A member is added, promoted or removed.
+    Members,
+    /// A leader is told to hand over.
+    Transfer,
+    /// A clock runs faster or slower.
+    Clock,
 }
 
 /// Each kind with the share of runs that have it.
-const KINDS: [(Kind, f64); 4] =
-    [(Kind::Cut, 0.7), (Kind::Crash, 0.6), (Kind::PowerLoss, 0.2), (Kind::Pause, 0.4)];
+const KINDS: [(Kind, f64); 7] = [
+    (Kind::Cut, 0.7),
+    (Kind::Crash, 0.6),
+    (Kind::PowerLoss, 0.2),
+    (Kind::Pause, 0.4),
+    (Kind::Members, 0.3),
+    (Kind::Transfer, 0.3),
+    (Kind::Clock, 0.3),
+];
+/// Rates of clocks that no lease of 90 % minds: between the slowest and the fastest lie 6 %, and a tick.
+const STEADY_PERCENT: std::ops::RangeInclusive<u64> = 97..=103;
+/// Rates that break leases.
+const BENT_PERCENT: std::ops::RangeInclusive<u64> = 20..=200;
 
 impl Knobs {
-    fn draw(rng: &mut Pcg64Mcg) -> Self {
+    fn draw(rng: &mut Pcg64Mcg, nodes: u16) -> Self {
         let weather = Weather {
             loss: *[0.0, 0.02, 0.2].choose(rng).expect("not empty"),
             duplicate: *[0.0, 0.1].choose(rng).expect("not empty"),
             delay_max: *[1, 3, 12].choose(rng).expect("not empty"),
         };
+        let kinds: Vec<Kind> =
+            KINDS.iter().filter(|(_, share)| rng.random_bool(*share)).map(|(kind, _)| *kind).collect();
+        let spares =
+            if kinds.contains(&Kind::Members) { rng.random_range(0..=u64::from(nodes / 2)) } else { 0 };
         Self {
             weather,
-            kinds: KINDS.iter().filter(|(_, share)| rng.random_bool(*share)).map(|(kind, _)| *kind).collect(),
+            founders: u64::from(nodes) - spares,
+            kinds,
             period: rng.random_range(20..120),
             append_entries_max: *[1, 2, 16].choose(rng).expect("not empty"),
             snapshot_chunk_bytes: *[16, 200, 1 << 16].choose(rng).expect("not empty"),
@@ -68,6 +93,10 @@ impl Knobs {
             sync_ticks_max: *[1, 3, 15].choose(rng).expect("not empty"),
         }
     }
+}
+
+fn member(suffrage: Suffrage) -> Member {
+    Member { suffrage, address: String::new() }
 }
 
 pub(super) struct World {
@@ -88,12 +117,19 @@ pub(super) struct World {
 impl World {
     pub(super) fn new(config: &Config, rules: &'static dyn Rules, generator: Arc<dyn Generator>) -> Self {
         let mut rng = Pcg64Mcg::seed_from_u64(config.seed);
-        let knobs = Knobs::draw(&mut rng);
+        let knobs = Knobs::draw(&mut rng, config.nodes);
         let voters = (1..=u64::from(config.nodes)).collect::<Vec<_>>();
+        let founders = (1..=knobs.founders).collect::<Vec<_>>();
+        let lease_ms = (config.settings.reads == Reads::Lease).then(|| {
+            let tick_ms = TICK_NS / 1_000_000;
+            // A follower counts whole ticks, and the first of them may come at once.
+            u64::from(ELECTION_TICKS - 1) * tick_ms * u64::from(config.settings.lease_margin_percent) / 100
+        });
         let nodes = voters.iter().map(|&id| {
             let raft = raft::Config {
                 id,
-                voters: voters.clone(),
+                voters: founders.clone(),
+                lease_ms,
                 heartbeat_ticks: HEARTBEAT_TICKS,
                 election_ticks: ELECTION_TICKS,
                 pre_vote: config.settings.pre_vote,
@@ -144,6 +180,10 @@ impl World {
         let ids = self.nodes.iter().map(Node::id).collect::<Vec<_>>();
         for index in 0..self.nodes.len() {
             self.on_node(index, Node::start);
+            if self.config.bent_clocks {
+                let percent = self.rng.random_range(BENT_PERCENT);
+                self.nodes[index].set_clock_rate(percent, self.now);
+            }
         }
         self.phase(Phase::Drive);
         let end = self.now.tick + self.config.drive_ticks;
@@ -168,6 +208,7 @@ impl World {
         }
         let end = self.now.tick + RECOVERY_TICKS;
         while self.now.tick < end && !self.clients[workers..].iter().all(|probe| probe.written) {
+            self.readmit();
             self.tick();
         }
         // Whatever is open stays open in the history: its end is unknown.
@@ -194,6 +235,7 @@ impl World {
             operation_kinds: vec![OpKind::Read, OpKind::Write],
             ok_operations_min: 10,
             faults: Vec::new(),
+            situations: Vec::new(),
             recovery_limit_ms: RECOVERY_TICKS * TICK_NS / 1_000_000,
             complete: true,
             consistency: Consistency::default(),
@@ -305,6 +347,9 @@ impl World {
             Some(Kind::Crash) => self.crash_or_start(),
             Some(Kind::PowerLoss) => self.lose_power(),
             Some(Kind::Pause) => self.pause_or_resume(),
+            Some(Kind::Members) => self.change_members(),
+            Some(Kind::Transfer) => self.hand_over(),
+            Some(Kind::Clock) => self.bend_a_clock(),
             None => (),
         }
     }
@@ -388,11 +433,66 @@ impl World {
         self.record("pause", false, vec![history_node(self.nodes[index].id())]);
     }
 
+    /// A node that believes to lead.
+    fn leader(&mut self) -> Option<usize> {
+        let leads = |node: &Node| node.raft().is_some_and(|raft| raft.role() == Role::Leader);
+        let leaders = (0..self.nodes.len()).filter(|&index| leads(&self.nodes[index])).collect::<Vec<_>>();
+        leaders.choose(&mut self.rng).copied()
+    }
+
+    fn change_members(&mut self) {
+        let index = self.rng.random_range(0..self.nodes.len());
+        let node = self.rng.random_range(1..=self.nodes.len() as u64);
+        let change = match self.rng.random_range(0..5) {
+            0 => Change::Add { node, member: member(Suffrage::Voter) },
+            1 => Change::Add { node, member: member(Suffrage::Learner) },
+            2 | 3 => Change::Promote { node },
+            _ => Change::Remove { node },
+        };
+        self.administer(index, |request| Input::Change { request, change });
+        self.record("membership", true, vec![history_node(node)]);
+    }
+
+    fn hand_over(&mut self) {
+        let to = self.rng.random_range(1..=self.nodes.len() as u64);
+        if let Some(index) = self.leader() {
+            self.administer(index, |request| Input::Transfer { request, to });
+            self.record("transfer", true, vec![history_node(self.nodes[index].id())]);
+        }
+    }
+
+    fn bend_a_clock(&mut self) {
+        let index = self.rng.random_range(0..self.nodes.len());
+        let rates = if self.config.bent_clocks { BENT_PERCENT } else { STEADY_PERCENT };
+        let percent = self.rng.random_range(rates);
+        self.nodes[index].set_clock_rate(percent, self.now);
+        self.record("clock-rate", true, vec![history_node(self.nodes[index].id())]);
+    }
+
+    fn administer(&mut self, index: usize, ask: impl FnOnce(RequestId) -> Input) {
+        self.on_node(index, |node, now, effects| node.administer(ask, now, effects));
+    }
+
+    /// Makes a voter of some node that is none, so that every node serves in the end.
+    fn readmit(&mut self) {
+        let Some(index) = self.leader() else { return };
+        let members = self.nodes[index].raft().expect("it leads, so it is up").members();
+        let learner = members.learners().first().copied();
+        let missing = (1..=self.nodes.len() as u64).find(|node| !members.0.contains_key(node));
+        let change = match (learner, missing) {
+            (Some(node), _) => Change::Promote { node },
+            (None, Some(node)) => Change::Add { node, member: member(Suffrage::Learner) },
+            (None, None) => return,
+        };
+        self.administer(index, |request| Input::Change { request, change });
+    }
+
     /// Ends all trouble.
     fn heal(&mut self) {
         self.network.set_weather(Weather::CALM);
         self.network.set_cuts(BTreeSet::new());
         for index in 0..self.nodes.len() {
+            self.nodes[index].set_clock_rate(100, self.now);
             if self.nodes[index].is_paused() {
                 self.resume(index);
             }

@@ -35,7 +35,7 @@ impl ClientOptions {
     pub fn of(plan: &Plan) -> Self {
         Self {
             timeout: Duration::from_millis(plan.operation_timeout_ms),
-            reads: plan.reads,
+            reads: plan.settings.reads,
             object: Object::of_workload(&plan.workload),
         }
     }

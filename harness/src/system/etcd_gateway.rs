@@ -140,7 +140,7 @@ impl EtcdGateway {
     /// A range as the clients of this run ask it.
     fn asked(&self, range: Json) -> Json {
         match self.options.reads {
-            Reads::Linearizable => range,
+            Reads::ReadIndex | Reads::Lease => range,
             Reads::Serializable => wire::serializable(range),
         }
     }

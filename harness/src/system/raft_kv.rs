@@ -4,12 +4,13 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use cluster_under_test::bugs::BUGS;
+use cluster_under_test::failpoint::{EXIT_FAILPOINT, FAILPOINTS, Failpoint, USUAL};
 use cluster_under_test::rules::{Paper, Rules};
 
 use super::etcd_gateway::EtcdGateway;
 use super::etcd_members::EtcdMembers;
-use super::{Client, ClientOptions, Members, NodeSpec, Observe, System};
-use crate::config::{RunConfig, Settings};
+use super::{Client, ClientOptions, Members, NodeSpec, Observe, Points, System};
+use crate::config::{Reads, RunConfig, Settings};
 use crate::error::Result;
 use crate::names;
 
@@ -22,6 +23,27 @@ pub fn rules(bug: Option<&str>) -> Result<&'static dyn Rules> {
         None => Ok(&Paper),
         Some(name) => Ok(names::find("bug", name, BUGS.iter().copied(), |bug| bug.name)?.rules),
     }
+}
+
+fn reads(reads: Reads) -> &'static str {
+    match reads {
+        // What clients do not ask for is served as usual.
+        Reads::ReadIndex | Reads::Serializable => "read-index",
+        Reads::Lease => "lease",
+    }
+}
+
+const ALL_POINTS: [&str; FAILPOINTS.len()] = point_names(FAILPOINTS);
+const USUAL_POINTS: [&str; USUAL.len()] = point_names(USUAL);
+
+const fn point_names<const N: usize>(points: &[&'static Failpoint]) -> [&'static str; N] {
+    let mut names = [""; N];
+    let mut at = 0;
+    while at < N {
+        names[at] = points[at].name;
+        at += 1;
+    }
+    names
 }
 
 /// The adapter.
@@ -64,7 +86,15 @@ impl System for RaftKv {
             .args(["--heartbeat-ms", &settings.heartbeat_ms.to_string()])
             .args(["--election-ms", &settings.election_ms.to_string()])
             .args(["--snapshot-entries", &settings.snapshot_entries.to_string()])
+            .args(["--reads", reads(settings.reads)])
+            .args(["--lease-margin", &format!("{:.2}", f64::from(settings.lease_margin_percent) / 100.0)])
             .args(["--seed", &node.seed.to_string()]);
+        if let Some(path) = &node.failpoints {
+            command.arg("--failpoints").arg(path);
+        }
+        if node.joins {
+            command.arg("--join");
+        }
         if let Some(bug) = &settings.bug {
             command.args(["--bug", bug]);
         }
@@ -77,6 +107,10 @@ impl System for RaftKv {
 
     fn observe(&self, node: &NodeSpec) -> Observe {
         Observe::Trace(node.trace.clone())
+    }
+
+    fn failpoints(&self) -> Option<Points> {
+        Some(Points { all: &ALL_POINTS, usual: &USUAL_POINTS, exit_status: EXIT_FAILPOINT })
     }
 
     fn members(&self) -> Option<&'static dyn Members> {

@@ -14,7 +14,7 @@ use super::members::restore;
 use super::pause::resume;
 use super::process::running;
 use super::proof::Proof;
-use super::shape::all_links;
+use super::shape::{all_links, client_links};
 use crate::cluster::Cluster;
 use crate::net::Rule;
 
@@ -67,13 +67,14 @@ fn disarm(cluster: &mut dyn Cluster) -> Result<(), FaultError> {
 }
 
 fn open_links(cluster: &mut dyn Cluster, proof: &mut Proof) -> Result<(), FaultError> {
-    let all = all_links(&cluster.nodes()).collect::<Vec<_>>();
+    let nodes = cluster.nodes();
+    let all = all_links(&nodes).chain(client_links(&nodes)).collect::<Vec<_>>();
     // Without a switch there was nothing to cut.
     let Some(links) = cluster.links() else {
         return Ok(());
     };
-    for link in &all {
-        links.set(link.from, link.to, Rule::default());
+    for &link in &all {
+        links.set(link, Rule::default());
     }
     require_open(links, &all, proof)
 }

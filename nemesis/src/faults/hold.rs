@@ -4,36 +4,14 @@
 //! is healed. Each injection therefore has a hold of its own, and healing undoes what it holds and nobody else does.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::sync::Arc;
 
 use checkers::history::NodeId;
 
-use crate::net::LinkCounters;
+pub use crate::net::Link;
+use crate::net::{LinkCounters, Rule};
 use crate::proc::Identity;
 use crate::throttle::Throttle;
-
-/// A directed link between two nodes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Link {
-    /// Whose packets.
-    pub from: NodeId,
-    /// To whom.
-    pub to: NodeId,
-}
-
-impl Link {
-    /// The other direction.
-    pub fn reversed(self) -> Self {
-        Self { from: self.to, to: self.from }
-    }
-}
-
-impl fmt::Display for Link {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}→{}", self.from, self.to)
-    }
-}
 
 /// What one injection keeps hurt, with what heal needs to tell whether it stayed so.
 #[derive(Clone, Debug, Default)]
@@ -52,6 +30,8 @@ pub struct Hold {
     pub removed: BTreeSet<NodeId>,
     /// Links cut, and what the switch had counted once the cut was in force.
     pub cut: BTreeMap<Link, LinkCounters>,
+    /// Links with weather: what this injection added to each. Of several injections, what each of them added.
+    pub weather: BTreeMap<Link, Vec<Rule>>,
 }
 
 /// A paused process.
@@ -93,6 +73,7 @@ impl Hold {
             && self.armed.is_empty()
             && self.removed.is_empty()
             && self.cut.is_empty()
+            && self.weather.is_empty()
     }
 
     /// Everything that any of these holds keeps hurt.
@@ -106,6 +87,9 @@ impl Hold {
             union.armed.extend(&hold.armed);
             union.removed.extend(&hold.removed);
             union.cut.extend(&hold.cut);
+            for (&link, rules) in &hold.weather {
+                union.weather.entry(link).or_default().extend(rules);
+            }
         }
         union
     }

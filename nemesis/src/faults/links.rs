@@ -14,7 +14,7 @@ use checkers::history::Receipt;
 use super::FaultError;
 use super::hold::{Hold, Link};
 use super::proof::Proof;
-use super::shape::all_links;
+use super::shape::{all_links, client_links};
 use crate::cluster::{Cluster, Links};
 use crate::net::{LinkCounters, Rule};
 
@@ -35,13 +35,12 @@ pub(super) fn cut(
     cuts: &BTreeSet<Link>,
     hold: &mut Hold,
 ) -> Result<Receipt, FaultError> {
-    let nodes = cluster.nodes();
+    let everything = all_links(&cluster.nodes()).chain(client_links(&cluster.nodes())).collect::<Vec<_>>();
     let links = cluster.links().ok_or(FaultError::NoSwitch)?;
     let mut proof = Proof::default();
-    if cuts.iter().all(|&link| is_blocked(links, link)) {
-        let reason =
-            if cuts.is_empty() { "no link to cut between targets and others" } else { "cut already" };
-        proof.note("links", None, reason);
+    // Links that another fault has cut are held as well: they stay cut when that one is healed.
+    if cuts.is_empty() {
+        proof.note("links", None, "no link to cut between targets and others");
         return Ok(proof.skipped());
     }
 
@@ -55,10 +54,10 @@ pub(super) fn cut(
 
     let probed = sample(cuts.iter().copied().collect(), SILENT_PROBES_MAX);
     for &link in &probed {
-        let arrived = links.probe(link.from, link.to, SILENCE)?;
+        let arrived = links.probe(link, SILENCE)?;
         proof.require(!arrived, format!("probe {link}"), None, outcome(arrived, SILENCE));
     }
-    let controls = controls(links, all_links(&nodes), cuts);
+    let controls = controls(links, everything.into_iter(), cuts);
     probe_controls(links, controls, &mut proof)?;
 
     let deadline = Instant::now() + ARRIVAL;
@@ -118,7 +117,7 @@ pub(super) fn require_open(
         // Each link gets at least one try, also when the ones before it used up the time.
         loop {
             let wait = deadline.saturating_duration_since(Instant::now()).clamp(SILENCE, ARRIVAL);
-            arrived |= links.probe(link.from, link.to, wait)?;
+            arrived |= links.probe(link, wait)?;
             if arrived || Instant::now() >= deadline {
                 break;
             }
@@ -135,7 +134,7 @@ fn probe_controls(links: &mut dyn Links, controls: Vec<Link>, proof: &mut Proof)
         proof.note("links", None, "every link is cut; there is none to compare with");
     }
     for link in controls {
-        let arrived = links.probe(link.from, link.to, ARRIVAL)?;
+        let arrived = links.probe(link, ARRIVAL)?;
         proof.require(arrived, format!("probe {link}, not cut"), None, outcome(arrived, ARRIVAL));
         if !arrived {
             break;
@@ -154,7 +153,7 @@ fn controls(links: &dyn Links, all: impl Iterator<Item = Link>, cuts: &BTreeSet<
 }
 
 /// At most `count` of them, evenly spaced, so that every part of the cluster is looked at.
-fn sample(all: Vec<Link>, count: usize) -> Vec<Link> {
+pub(super) fn sample<T: Copy>(all: Vec<T>, count: usize) -> Vec<T> {
     if all.len() <= count {
         return all;
     }
@@ -162,18 +161,18 @@ fn sample(all: Vec<Link>, count: usize) -> Vec<Link> {
 }
 
 fn is_blocked(links: &dyn Links, link: Link) -> bool {
-    links.rule(link.from, link.to).block
+    links.rule(link).block
 }
 
 /// Changes only whether the link is cut; the weather on it is another fault's.
 fn set_block(links: &mut dyn Links, link: Link, block: bool) {
-    let mut rule: Rule = links.rule(link.from, link.to);
+    let mut rule: Rule = links.rule(link);
     rule.block = block;
-    links.set(link.from, link.to, rule);
+    links.set(link, rule);
 }
 
 fn counters(links: &dyn Links, link: Link) -> LinkCounters {
-    links.counters(link.from, link.to)
+    links.counters(link)
 }
 
 fn outcome(arrived: bool, wait: Duration) -> String {

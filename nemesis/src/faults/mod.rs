@@ -15,25 +15,43 @@ use crate::cluster::{Cluster, ClusterError};
 use crate::knobs::{Knob, Knobs};
 use crate::target::{Rng, Target};
 
+mod bandwidth;
+mod constrained_election;
+mod corrupt;
+mod corrupt_data;
 mod crash_at;
+mod delay;
+mod duplicate;
+mod flap;
 pub mod heal;
 pub mod hold;
 mod kill;
 mod links;
+mod loss;
+mod measure;
 mod members;
 mod partition;
 mod partition_bridge;
+mod partition_chain;
+mod partition_clients;
+mod partition_deaf;
+mod partition_halves;
+mod partition_hub;
+mod partition_island;
 mod partition_one_way;
 mod partition_ring;
+mod partition_star;
 mod pause;
 mod process;
 mod proof;
 mod remove_member;
+mod reorder;
 mod restart_storm;
 pub mod selection;
 mod shape;
 mod slow;
 mod transfer_leadership;
+mod weather;
 mod wipe;
 
 use hold::Hold;
@@ -48,8 +66,24 @@ pub const FAULTS: &[&dyn Fault] = &[
     &wipe::Wipe,
     &partition::PARTITION,
     &partition_one_way::PARTITION_ONE_WAY,
+    &partition_deaf::PARTITION_DEAF,
     &partition_ring::PARTITION_RING,
     &partition_bridge::PARTITION_BRIDGE,
+    &partition_chain::PARTITION_CHAIN,
+    &partition_hub::PARTITION_HUB,
+    &partition_star::PARTITION_STAR,
+    &partition_halves::PARTITION_HALVES,
+    &partition_island::PARTITION_ISLAND,
+    &partition_clients::PARTITION_CLIENTS,
+    &constrained_election::ConstrainedElection,
+    &delay::DELAY,
+    &loss::LOSS,
+    &duplicate::DUPLICATE,
+    &reorder::REORDER,
+    &corrupt::CORRUPT,
+    &corrupt_data::CORRUPT_DATA,
+    &bandwidth::BANDWIDTH,
+    &flap::FLAP,
     &remove_member::RemoveMember,
     &transfer_leadership::TransferLeadership,
 ];
@@ -71,6 +105,11 @@ pub trait Fault: Sync {
     /// The smallest cluster that it can hurt.
     fn nodes_min(&self) -> u16 {
         1
+    }
+
+    /// The group of faults that it belongs to, if any: a name that stands for all of them on the command line.
+    fn group(&self) -> Option<&'static str> {
+        None
     }
 
     /// What it can be set to.
@@ -205,7 +244,7 @@ impl FaultError {
             | Self::NoFailpoints
             | Self::NoMembership
             | Self::Proc { .. }
-            | Self::Cluster(ClusterError::Os { .. }) => true,
+            | Self::Cluster(ClusterError::Os { .. } | ClusterError::Link { .. }) => true,
             Self::Cluster(ClusterError::Down(_) | ClusterError::Up(_) | ClusterError::Refused { .. }) => {
                 false
             }

@@ -3,7 +3,7 @@
 //! The targets still reach each other, so a minority as target makes two components. A leader cut off keeps its
 //! clients: what it answers them, and what it has in its log when it returns, is where bugs live.
 
-use super::shape::{Shape, all_links};
+use super::shape::{Service, Shape, all_links, is_among};
 use crate::target::Target;
 
 /// Two components: the targets, and the rest.
@@ -12,8 +12,9 @@ pub(super) static PARTITION: Shape = Shape {
     about: "cut the targets off from all other nodes, both ways; clients reach everybody",
     targets: &[Target::Leader, Target::One, Target::Minority],
     nodes_min: 2,
+    service: Service::Majority,
     cuts: |nodes, targets, _| {
-        all_links(nodes).filter(|link| targets.contains(&link.from) != targets.contains(&link.to)).collect()
+        all_links(nodes).filter(|link| is_among(targets, link.from) != is_among(targets, link.to)).collect()
     },
 };
 

@@ -15,7 +15,7 @@ use checkers::history::NodeId;
 use rand::seq::SliceRandom;
 
 use super::hold::Link;
-use super::shape::Shape;
+use super::shape::{Service, Shape, both_ways};
 use crate::target::{Rng, Target};
 
 /// The targets are the bridge.
@@ -24,6 +24,7 @@ pub(super) static PARTITION_BRIDGE: Shape = Shape {
     about: "two halves of the cluster see each other only through the targets",
     targets: &[Target::One, Target::Leader],
     nodes_min: 3,
+    service: Service::Uncertain,
     cuts,
 };
 
@@ -31,8 +32,8 @@ fn cuts(nodes: &[NodeId], targets: &[NodeId], rng: &mut Rng) -> BTreeSet<Link> {
     let mut rest = nodes.iter().copied().filter(|node| !targets.contains(node)).collect::<Vec<_>>();
     rest.shuffle(rng);
     let (left, right) = rest.split_at(rest.len() / 2);
-    let across = left.iter().flat_map(|&from| right.iter().map(move |&to| Link { from, to }));
-    across.flat_map(|link| [link, link.reversed()]).collect()
+    let across = left.iter().flat_map(|&from| right.iter().map(move |&to| (from, to)));
+    across.flat_map(|(from, to)| both_ways(from, to)).collect()
 }
 
 #[cfg(test)]
@@ -51,7 +52,7 @@ mod tests {
         for seed in 0..20 {
             let cuts = cuts(&nodes, &[NodeId(4)], &mut Rng::new(seed, 0));
             assert_eq!(cuts.len(), 8, "two times two, both ways");
-            assert!(cuts.iter().all(|link| link.from != NodeId(4) && link.to != NodeId(4)));
+            assert!(cuts.iter().all(|link| link.from != NodeId(4).into() && link.to != NodeId(4).into()));
         }
     }
 

@@ -3,7 +3,7 @@
 //! With the leader as target its heartbeats are lost while it still hears that others campaign. Without PreVote
 //! it is deposed, at once or at the heal; TCP sees a peer that never acknowledges.
 
-use super::shape::{Shape, all_links};
+use super::shape::{Service, Shape, all_links, is_among};
 use crate::target::Target;
 
 /// Targets speak into the void.
@@ -12,8 +12,9 @@ pub(super) static PARTITION_ONE_WAY: Shape = Shape {
     about: "the other nodes hear nothing from the targets, the targets hear everybody",
     targets: &[Target::Leader, Target::One, Target::Minority],
     nodes_min: 2,
+    service: Service::Uncertain,
     cuts: |nodes, targets, _| {
-        all_links(nodes).filter(|link| targets.contains(&link.from) && !targets.contains(&link.to)).collect()
+        all_links(nodes).filter(|link| is_among(targets, link.from) && !is_among(targets, link.to)).collect()
     },
 };
 

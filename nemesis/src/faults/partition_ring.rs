@@ -22,7 +22,7 @@ use checkers::history::NodeId;
 use rand::seq::SliceRandom;
 
 use super::hold::Link;
-use super::shape::{Shape, all_links};
+use super::shape::{Service, Shape, all_links};
 use crate::target::{Rng, Target};
 
 /// A ring of majorities. It hurts the whole cluster, whoever leads.
@@ -31,6 +31,7 @@ pub(super) static PARTITION_RING: Shape = Shape {
     about: "every node hears a majority, and no two nodes hear the same one",
     targets: &[Target::All],
     nodes_min: 3,
+    service: Service::Uncertain,
     cuts: |nodes, _, rng| cuts(nodes, rng),
 };
 
@@ -44,7 +45,7 @@ fn cuts(nodes: &[NodeId], rng: &mut Rng) -> BTreeSet<Link> {
         // The window begins `behind` places before the node; the ring closes, so count from one turn earlier.
         for offset in 0..window {
             let from = ring[(at + ring.len() - behind + offset) % ring.len()];
-            cuts.remove(&Link { from, to });
+            cuts.remove(&Link::new(from, to));
         }
     }
     cuts
@@ -61,7 +62,7 @@ mod tests {
         let cuts = cuts(&nodes, &mut Rng::new(seed, 0));
         nodes
             .iter()
-            .map(|&to| nodes.iter().copied().filter(|&from| !cuts.contains(&Link { from, to })).collect())
+            .map(|&to| nodes.iter().copied().filter(|&from| !cuts.contains(&Link::new(from, to))).collect())
             .collect()
     }
 

@@ -3,12 +3,12 @@
 
 use std::fmt;
 
-use super::{FAULTS, Fault, Needs, Unknown, find};
+use super::{FAULTS, Fault, Unknown, find};
 use crate::knobs::Knobs;
 use crate::target::Target;
 
 /// Names that stand for several faults.
-pub const GROUPS: [&str; 3] = ["all", "partitions", "none"];
+pub const GROUPS: [&str; 4] = ["all", "partitions", "weather", "none"];
 
 /// What was asked for of a fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +64,7 @@ fn parse_item(item: &str) -> Result<Vec<Choice>, SelectionError> {
     let (settings, targets): (Vec<_>, Vec<_>) = parts.partition(|part| part.contains('='));
     let group: Option<Vec<Choice>> = match name {
         "all" => Some(whole(|fault| fault.beyond_promise().is_none())),
-        "partitions" => Some(whole(|fault| fault.needs() == Needs::Links)),
+        "partitions" | "weather" => Some(whole(|fault| fault.group() == Some(name))),
         "none" => Some(Vec::new()),
         _ => None,
     };
@@ -158,10 +158,18 @@ mod tests {
 
     #[test]
     fn groups_stand_for_their_faults() {
-        check("partitions", "partition partition-one-way partition-ring partition-bridge");
-        check("partition,partitions", "partition partition-one-way partition-ring partition-bridge");
-        let promised = FAULTS.iter().filter(|fault| fault.beyond_promise().is_none()).count();
-        assert_eq!(parse("all").expect("a group").len(), promised);
+        let partitions = "partition partition-one-way partition-deaf partition-ring partition-bridge \
+                          partition-chain partition-star partition-halves partition-island \
+                          partition-clients constrained-election";
+        check("partitions", partitions);
+        check("partition,partitions", partitions);
+        check("weather", "delay loss duplicate reorder corrupt corrupt-data bandwidth flap");
+        let all = parse("all").expect("a group");
+        assert_eq!(all.len(), FAULTS.iter().filter(|fault| fault.beyond_promise().is_none()).count());
+        assert!(
+            !all.iter().any(|choice| choice.fault == "corrupt-data"),
+            "frames need a checksum to survive it"
+        );
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! This is beyond what Raft promises. A node under its old name that has forgotten its votes can give a second one in a term
 //! that some paused candidate still stands for, and then two nodes lead it. Removing the node first, and giving it no
 //! vote before it has caught up, makes that unlikely; only a name that was never used before rules it out. So a bad
-//! end of such a run proves nothing against the system, and the fault is injected only when it is asked for.
+//! end of such a run proves nothing against the system, checkers that read of a forgotten term say so, and the fault is
+//! injected only when it is asked for.
 
 use checkers::history::Receipt;
 

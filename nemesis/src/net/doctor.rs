@@ -14,7 +14,7 @@ use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, fork, geteuid};
 
 use super::network::NetworkOptions;
-use super::rules::Rule;
+use super::rule::Rule;
 use super::sandbox::{self, Request, Sandbox, Tier};
 use super::{NetworkError, interface};
 

@@ -8,11 +8,7 @@ use std::time::Duration;
 use rand::{Rng, RngExt};
 use rand_pcg::Pcg64Mcg;
 
-use super::rules::Rule;
-
-/// How much longer a packet takes that `reorder` holds back: longer than the gap between the messages of a busy
-/// connection, shorter than any election timeout.
-pub(super) const REORDER_HOLD: Duration = Duration::from_millis(10);
+use super::rule::{Flap, Rule, Spread};
 
 /// Bytes that queue before a link of limited bandwidth, like a small router's buffer.
 pub(super) const QUEUE_BYTES_MAX: u64 = 128 * 1024;
@@ -37,6 +33,8 @@ pub(super) enum Passage {
         at: Duration,
         /// Which bit to flip, as a number to be reduced to the packet's size.
         corrupt: Option<u64>,
+        /// The same for a bit of its data, with the checksum made to fit.
+        alter: Option<u64>,
         /// Whether it was held back.
         reordered: bool,
     },
@@ -51,19 +49,29 @@ pub(super) struct Link {
     bandwidth: Option<u64>,
     /// When the packet before this one is due, for `fifo`.
     last_due: Duration,
+    /// Whether a burst of losses is under way, under `loss_burst`.
+    in_burst: bool,
+    /// The rhythm that `flap` follows, and when it began.
+    flap: Option<(Flap, Duration)>,
 }
 
 impl Link {
     pub(super) fn new(rng: Pcg64Mcg) -> Self {
-        Self { rng, idle_at: Duration::ZERO, bandwidth: None, last_due: Duration::ZERO }
+        let (idle_at, last_due) = (Duration::ZERO, Duration::ZERO);
+        Self { rng, idle_at, bandwidth: None, last_due, in_burst: false, flap: None }
+    }
+
+    /// Whether nothing passes now, also not what waits.
+    pub(super) fn is_down(&mut self, rule: &Rule, now: Duration) -> bool {
+        rule.block || rule.flap.is_some_and(|flap| self.flaps_down(flap, now))
     }
 
     /// Decides about a packet of `bytes` that was seen `now`.
     pub(super) fn decide(&mut self, rule: &Rule, now: Duration, bytes: usize) -> Fate {
-        if rule.block {
+        if self.is_down(rule, now) {
             return Fate::Blocked;
         }
-        if self.chance(rule.loss) {
+        if self.loses(rule) {
             return Fate::Lost;
         }
         let twice = self.chance(rule.duplicate);
@@ -72,22 +80,71 @@ impl Link {
         Fate::Sent(first, second)
     }
 
+    /// How a packet travels that was dropped before and is sent on its way now. Losing it again, or anything else that is
+    /// drawn by chance, would make it depend on luck whether its connection goes on.
+    pub(super) fn travel_late(&mut self, rule: &Rule, now: Duration, bytes: usize) -> Passage {
+        let rule = Rule { corrupt: 0.0, alter: 0.0, reorder: 0.0, ..*rule };
+        self.travel(&rule, now, bytes)
+    }
+
     fn travel(&mut self, rule: &Rule, now: Duration, bytes: usize) -> Passage {
         let Some(sent_at) = self.transmit(rule.bandwidth, now, bytes) else { return Passage::Overflowed };
         let mut at = sent_at + rule.delay;
         if !rule.jitter.is_zero() {
-            let shift = rule.jitter.mul_f64(2.0 * self.rng.random::<f64>());
-            at = (at + shift).saturating_sub(rule.jitter).max(sent_at);
+            let shift_s = rule.jitter.as_secs_f64() * self.deviation(rule.spread);
+            let shift = Duration::from_secs_f64(shift_s.abs());
+            at = if shift_s < 0.0 { at.saturating_sub(shift).max(sent_at) } else { at + shift };
         }
         let corrupt = self.chance(rule.corrupt).then(|| self.rng.next_u64());
+        let alter = self.chance(rule.alter).then(|| self.rng.next_u64());
         let reordered = self.chance(rule.reorder);
         if reordered {
-            at += REORDER_HOLD;
+            at += rule.reorder_gap;
         } else if rule.fifo {
             at = at.max(self.last_due);
             self.last_due = at;
         }
-        Passage::Due { at, corrupt, reordered }
+        Passage::Due { at, corrupt, alter, reordered }
+    }
+
+    /// A deviation from the mean, in jitters.
+    fn deviation(&mut self, spread: Spread) -> f64 {
+        match spread {
+            Spread::Uniform => 2.0 * self.rng.random::<f64>() - 1.0,
+            // Box and Muller's; the logarithm of zero is avoided by counting from the other end.
+            Spread::Normal => {
+                let radius = (-2.0 * (1.0 - self.rng.random::<f64>()).ln()).sqrt();
+                radius * (std::f64::consts::TAU * self.rng.random::<f64>()).cos()
+            }
+            // A shape of 3 has mean 3/2 and variance 3/4. One in eight thousand would lie beyond 20 and is cut there.
+            Spread::Pareto => {
+                let draw = (1.0 - self.rng.random::<f64>()).powf(-1.0 / 3.0).min(20.0);
+                (draw - 1.5) / 0.75_f64.sqrt()
+            }
+        }
+    }
+
+    fn loses(&mut self, rule: &Rule) -> bool {
+        if rule.loss_burst <= 1 || rule.loss <= 0.0 || rule.loss >= 1.0 {
+            self.in_burst = false;
+            return self.chance(rule.loss);
+        }
+        // Leaving after `loss_burst` packets on average, and entering as often as makes the share right. Where even
+        // entering at once would lose too few, bursts are longer.
+        let leave = (1.0 / f64::from(rule.loss_burst)).min((1.0 - rule.loss) / rule.loss);
+        let enter = leave * rule.loss / (1.0 - rule.loss);
+        self.in_burst = if self.in_burst { !self.chance(leave) } else { self.chance(enter) };
+        self.in_burst
+    }
+
+    fn flaps_down(&mut self, flap: Flap, now: Duration) -> bool {
+        let began = match self.flap {
+            Some((known, began)) if known == flap => began,
+            Some(_) | None => now,
+        };
+        self.flap = Some((flap, began));
+        let period = (flap.down + flap.up).as_nanos().max(1);
+        now.saturating_sub(began).as_nanos() % period < flap.down.as_nanos()
     }
 
     /// When the last bit has left, `None` if the queue before the line is full.
@@ -198,10 +255,10 @@ mod tests {
     #[test]
     fn a_reordered_packet_is_overtaken_even_without_delay() {
         let travels = travels(&Rule { reorder: 0.25, fifo: true, ..Rule::default() });
-        let held = travels.iter().filter(|&&travel| travel == REORDER_HOLD).count();
+        let held = travels.iter().filter(|&&travel| travel == Rule::OPEN.reorder_gap).count();
         let share = held as f64 / f64::from(PACKETS);
         assert!((share - 0.25).abs() < 0.02, "{share}");
-        assert!(travels.iter().all(|travel| travel.is_zero() || *travel == REORDER_HOLD));
+        assert!(travels.iter().all(|travel| travel.is_zero() || *travel == Rule::OPEN.reorder_gap));
     }
 
     #[test]
@@ -235,5 +292,49 @@ mod tests {
     fn the_same_seed_decides_the_same() {
         let rule = Rule { loss: 0.3, duplicate: 0.3, corrupt: 0.3, reorder: 0.3, ..Rule::default() };
         assert_eq!(fates(&rule), fates(&rule));
+    }
+
+    #[test]
+    fn bursts_lose_the_same_share_in_longer_rows() {
+        for (loss, burst) in [(0.2, 5), (0.05, 20), (0.5, 2)] {
+            let fates = fates(&Rule { loss, loss_burst: burst, ..Rule::default() });
+            let lost = fates.iter().map(|(_, fate)| *fate == Fate::Lost).collect::<Vec<_>>();
+            let share = lost.iter().filter(|&&lost| lost).count() as f64 / f64::from(PACKETS);
+            // Neighbours share their fate, so there are as many independent ones as there are bursts and gaps.
+            let deviation = (2.0 * f64::from(burst) * loss * (1.0 - loss) / f64::from(PACKETS)).sqrt();
+            assert!((share - loss).abs() < 4.0 * deviation, "{share} of {loss}");
+            let rows = lost.chunk_by(|a, b| a == b).filter(|row| row[0]).map(<[bool]>::len);
+            let (count, total) = rows.fold((0, 0), |(count, total), row| (count + 1, total + row));
+            let mean = total as f64 / f64::from(count);
+            assert!((mean / f64::from(burst) - 1.0).abs() < 0.4, "{mean} of {burst}");
+        }
+        let rare = share(&Rule { loss: 0.9, loss_burst: 2, ..Rule::default() }, |fate| *fate == Fate::Lost);
+        assert!((rare - 0.9).abs() < 0.02, "{rare}");
+    }
+
+    #[test]
+    fn spreads_have_the_mean_and_the_deviation_they_were_asked_for() {
+        let ms = Duration::from_millis;
+        for spread in [Spread::Normal, Spread::Pareto] {
+            let travels = travels(&Rule { delay: ms(100), jitter: ms(10), spread, ..Rule::default() });
+            let ms = travels.iter().map(|travel| travel.as_secs_f64() * 1e3).collect::<Vec<_>>();
+            let mean = ms.iter().sum::<f64>() / ms.len() as f64;
+            let deviation = (ms.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / ms.len() as f64).sqrt();
+            assert!((mean - 100.0).abs() < 1.0, "{spread:?}: mean {mean}");
+            assert!((deviation - 10.0).abs() < 2.0, "{spread:?}: deviation {deviation}");
+            let late = ms.iter().filter(|&&x| x > 140.0).count();
+            assert_eq!(late > 10, spread == Spread::Pareto, "{spread:?}: {late} beyond four deviations");
+        }
+    }
+
+    #[test]
+    fn a_flapping_link_is_down_first_and_then_up() {
+        let ms = Duration::from_millis;
+        let rule = Rule { flap: Some(Flap { down: ms(200), up: ms(300) }), ..Rule::default() };
+        let fates = fates(&rule);
+        for (now, fate) in fates {
+            let down = now.as_millis() % 500 < 200;
+            assert_eq!(fate == Fate::Blocked, down, "at {now:?}");
+        }
     }
 }

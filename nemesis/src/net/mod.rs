@@ -10,21 +10,26 @@
 //! Nodes are unmodified programs over the kernel's own TCP. Nothing here needs `ip`, `tc` or a firewall, and nothing
 //! of it outlives the process that asked for it.
 
+mod burst;
 mod capture;
 pub mod doctor;
 mod interface;
+mod kept;
 mod link;
 mod namespace;
 mod network;
 mod packet;
+mod rule;
 mod rules;
 mod sandbox;
 mod step;
 mod supervise;
 mod switch;
 
+pub use burst::{Arrival, Burst, Sighting};
 pub use capture::CaptureState;
 pub use network::{Network, NetworkError, NetworkOptions};
-pub use rules::{Endpoint, LinkCounters, Rule, Strays};
+pub use rule::{Flap, Rule, Spread};
+pub use rules::{Endpoint, Link, LinkCounters, Strays};
 pub use sandbox::{Request, Sandbox, SandboxError, Tier, enter};
 pub use step::{Step, StepError};

@@ -18,8 +18,10 @@ use std::time::{Duration, Instant};
 use checkers::history::NodeId;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
+use super::burst::{self, Burst, Sighting};
 use super::capture::{Capture, CaptureState};
-use super::rules::{Endpoint, LinkCounters, Rule, Strays, Table};
+use super::rule::Rule;
+use super::rules::{Endpoint, Link, LinkCounters, Strays, Table};
 use super::step::{InStep, Step, StepError};
 use super::switch::{Port, Switch};
 use super::{interface, namespace};
@@ -142,9 +144,9 @@ impl Network {
             None => None,
         };
         let has_capture = capture.is_some();
-        let table = Arc::new(Table::new(ports.len()));
-        let switch = Switch::new(ports, seed, Arc::clone(&table), capture, Arc::clone(&captured));
         let not_started = |source| NetworkError::Step { endpoint: Endpoint::Harness, source };
+        let table = Arc::new(Table::new(ports.len()).step(Step::StartSwitch).map_err(not_started)?);
+        let switch = Switch::new(ports, seed, Arc::clone(&table), capture, Arc::clone(&captured));
         let stop = EventFd::from_flags(EfdFlags::EFD_CLOEXEC).step(Step::StartSwitch).map_err(not_started)?;
         let stop = Arc::new(stop);
         let thread = thread::Builder::new().name("switch".into()).spawn({
@@ -179,6 +181,9 @@ impl Network {
     }
 
     /// Runs `work` on a thread inside an endpoint's network. Sockets opened there stay there.
+    ///
+    /// A socket opened inside a node's network reaches the node's own address without crossing the switch: whoever
+    /// observes a node that way sees it whatever happens to its links.
     pub fn inside<T: Send>(
         &self,
         endpoint: impl Into<Endpoint>,
@@ -228,6 +233,17 @@ impl Network {
         let sender = self.open_udp(from)?;
         sender.send_to(&token, receiver.local_addr()?)?;
         arrives(&receiver, &token, wait)
+    }
+
+    /// Sends numbered datagrams along all of these links at once and looks which arrive, and when. As for
+    /// [`probe`](Self::probe), no node's process is involved. One sighting for each link, in order.
+    ///
+    /// # Errors
+    ///
+    /// The sockets could not be opened or used.
+    pub fn burst(&self, links: &[Link], burst: &Burst) -> io::Result<Vec<Sighting>> {
+        let paths = links.iter().map(|link| Ok((self.open_udp(link.from)?, self.open_udp(link.to)?)));
+        burst::send(&paths.collect::<io::Result<Vec<_>>>()?, burst)
     }
 
     /// Endpoints whose interface has dropped packets because its queue was full, and how many. No fault asked for these:

@@ -6,18 +6,20 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::Duration;
+use std::sync::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use checkers::history::NodeId;
+use nix::sys::eventfd::{EfdFlags, EventFd};
+
+use super::rule::Rule;
 
 /// Where a packet comes from or goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Endpoint {
-    /// The harness and its clients.
-    Harness,
     /// A node.
     Node(NodeId),
+    /// The harness and its clients.
+    Harness,
 }
 
 impl From<NodeId> for Endpoint {
@@ -35,55 +37,40 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// The rule of one directed link. The default passes everything at once.
-///
-/// A new rule holds for packets that the switch has not seen yet. Those already waiting keep the time they were given,
-/// except that a blocked link loses them: a cut cable does not deliver what is in flight.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Rule {
-    /// Drop everything, also what waits to be delivered.
-    pub block: bool,
-    /// The probability that a packet is lost.
-    pub loss: f64,
-    /// The probability that a packet arrives twice.
-    pub duplicate: f64,
-    /// The probability that one bit of a packet's payload is flipped. Checksums are left as they were, so that TCP and
-    /// UDP discard such a packet on arrival: to them this is loss that the network did not notice.
-    pub corrupt: f64,
-    /// The probability that a packet is held back by a further 10 ms, so that later ones overtake it.
-    pub reorder: f64,
-    /// How long each packet travels.
-    pub delay: Duration,
-    /// `delay` varies by up to this much in both directions, uniformly. Packets overtake each other unless `fifo`.
-    pub jitter: Duration,
-    /// Keep packets in order: each waits for the one before. With jitter the mean delay then rises towards the largest.
-    /// Packets held back by `reorder` are not waited for.
-    pub fifo: bool,
-    /// Bits a second, IP headers included. Packets queue up to 128 KiB and overflow beyond.
-    pub bandwidth: Option<u64>,
+/// A directed link between two endpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Link {
+    /// Whose packets.
+    pub from: Endpoint,
+    /// To whom.
+    pub to: Endpoint,
 }
 
-impl Rule {
-    /// The rule that drops everything.
-    pub const BLOCK: Self = Self {
-        block: true,
-        loss: 0.0,
-        duplicate: 0.0,
-        corrupt: 0.0,
-        reorder: 0.0,
-        delay: Duration::ZERO,
-        jitter: Duration::ZERO,
-        fifo: false,
-        bandwidth: None,
-    };
+impl Link {
+    /// The link between these two.
+    pub fn new(from: impl Into<Endpoint>, to: impl Into<Endpoint>) -> Self {
+        Self { from: from.into(), to: to.into() }
+    }
+
+    /// The other direction.
+    #[must_use]
+    pub fn reversed(self) -> Self {
+        Self { from: self.to, to: self.from }
+    }
+}
+
+impl fmt::Display for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}→{}", self.from, self.to)
+    }
 }
 
 /// Declares the counters of a link once, as what the switch adds to and as what a reader is given.
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
-        /// What the switch has counted on one directed link since boot, in packets.
+        /// What the switch has counted on one directed link since boot, in packets unless another unit is named.
         ///
-        /// `seen + duplicated` is the sum of `delivered`, `blocked`, `lost`, `overflowed`, `write_errors` and of what
+        /// `seen + duplicated + redelivered` is the sum of `delivered`, `blocked`, `lost`, `overflowed`, `write_errors` and of what
         /// waits to be delivered.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         pub struct LinkCounters { $($(#[$doc])* pub $name: u64,)* }
@@ -104,7 +91,9 @@ counters! {
     seen,
     /// Handed to the receiver's device.
     delivered,
-    /// Dropped by `block`.
+    /// Handed to the receiver's device, in bytes with IP headers.
+    delivered_bytes,
+    /// Dropped by `block`, or because `flap` had the link down.
     blocked,
     /// Dropped by `loss`.
     lost,
@@ -112,14 +101,18 @@ counters! {
     duplicated,
     /// Held back by `reorder`.
     reordered,
-    /// Passed on with a flipped bit.
+    /// Passed on with a flipped bit and a checksum that does not fit.
     corrupted,
+    /// Passed on with a flipped bit and a checksum that fits.
+    altered,
     /// Made to wait, for whatever reason.
     delayed,
     /// Dropped because the queue of `bandwidth`, or the memory for waiting packets, was full.
     overflowed,
     /// Refused by the receiver's device.
     write_errors,
+    /// TCP segments dropped before, and sent on their way when the link was healed.
+    redelivered,
 }
 
 /// Packets that belong to no link, since boot.
@@ -139,7 +132,11 @@ pub(super) struct Counter(AtomicU64);
 
 impl Counter {
     pub(super) fn add(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.add_many(1);
+    }
+
+    pub(super) fn add_many(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
     }
 
     fn get(&self) -> u64 {
@@ -151,6 +148,10 @@ impl Counter {
 pub(super) struct Table {
     ports: usize,
     rules: RwLock<Vec<Rule>>,
+    /// Links that pass again what they dropped, for the switch to look at.
+    eased: Mutex<Vec<usize>>,
+    /// Tells the switch that there are some.
+    pub(super) wake: EventFd,
     counted: Vec<Counted>,
     pub(super) unknown: Counter,
     pub(super) spoofed: Counter,
@@ -158,16 +159,18 @@ pub(super) struct Table {
 }
 
 impl Table {
-    pub(super) fn new(ports: usize) -> Self {
+    pub(super) fn new(ports: usize) -> nix::Result<Self> {
         let links = ports * ports;
-        Self {
+        Ok(Self {
             ports,
-            rules: RwLock::new(vec![Rule::default(); links]),
+            rules: RwLock::new(vec![Rule::OPEN; links]),
+            eased: Mutex::default(),
+            wake: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
             counted: (0..links).map(|_| Counted::default()).collect(),
             unknown: Counter::default(),
             spoofed: Counter::default(),
             malformed: Counter::default(),
-        }
+        })
     }
 
     /// The number of a link, by the numbers of its ports.
@@ -175,8 +178,16 @@ impl Table {
         from * self.ports + to
     }
 
+    /// The port at the end of a link.
+    pub(super) fn end(&self, link: usize) -> usize {
+        link % self.ports
+    }
+
     pub(super) fn set(&self, link: usize, rule: Rule) {
-        self.write()[link] = rule;
+        let before = std::mem::replace(&mut self.write()[link], rule);
+        if rule.eases(&before) {
+            self.ease([link]);
+        }
     }
 
     pub(super) fn rule(&self, link: usize) -> Rule {
@@ -184,7 +195,23 @@ impl Table {
     }
 
     pub(super) fn clear(&self) {
-        self.write().fill(Rule::default());
+        let mut rules = self.write();
+        let eased = (0..rules.len()).filter(|&link| Rule::OPEN.eases(&rules[link])).collect::<Vec<_>>();
+        rules.fill(Rule::OPEN);
+        drop(rules);
+        self.ease(eased);
+    }
+
+    /// Links that were eased since the last call.
+    pub(super) fn take_eased(&self) -> Vec<usize> {
+        std::mem::take(&mut *self.eased.lock().expect("nobody panics while holding the list"))
+    }
+
+    fn ease(&self, links: impl IntoIterator<Item = usize>) {
+        self.eased.lock().expect("nobody panics while holding the list").extend(links);
+        if let Err(errno) = self.wake.write(1) {
+            tracing::warn!(%errno, "failed to wake the switch; connections go on when TCP tries again by itself");
+        }
     }
 
     /// The rules, for as long as the switch handles a packet.

@@ -21,6 +21,7 @@ use rand::{Rng, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
 use super::capture::{Capture, CaptureState};
+use super::kept::Kept;
 use super::link::{Fate, Link, Passage};
 use super::packet;
 use super::rules::{Counted, Table};
@@ -31,8 +32,10 @@ const TURN_PACKETS: usize = 64;
 const WAITING_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// The largest IPv4 packet.
 const PACKET_BYTES_MAX: usize = 65_535;
-/// The event of the descriptor that ends the thread; ports have the numbers below.
+/// The event of the descriptor that ends the thread; ports have small numbers.
 const STOP: u64 = u64::MAX;
+/// The event of the descriptor that tells of links that were healed.
+const WAKE: u64 = u64::MAX - 1;
 
 /// One end of a link.
 pub(super) struct Port {
@@ -47,7 +50,6 @@ struct Waiting {
     /// Keeps packets that are due at the same time in order.
     sequence: u64,
     link: usize,
-    to: usize,
     packet: Box<[u8]>,
 }
 
@@ -75,6 +77,7 @@ impl Eq for Waiting {}
 struct Lane {
     link: Link,
     waiting_bytes: usize,
+    kept: Kept,
 }
 
 pub(super) struct Switch {
@@ -98,7 +101,10 @@ impl Switch {
     ) -> Self {
         let mut seeds = Pcg64Mcg::seed_from_u64(seed);
         let lanes = (0..ports.len() * ports.len())
-            .map(|_| Lane { link: Link::new(Pcg64Mcg::seed_from_u64(seeds.next_u64())), waiting_bytes: 0 })
+            .map(|_| {
+                let link = Link::new(Pcg64Mcg::seed_from_u64(seeds.next_u64()));
+                Lane { link, waiting_bytes: 0, kept: Kept::default() }
+            })
             .collect();
         Self {
             ports,
@@ -116,10 +122,11 @@ impl Switch {
     pub(super) fn run(mut self, stop: &EventFd) -> io::Result<()> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         epoll.add(stop.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, STOP))?;
+        epoll.add(self.table.wake.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, WAKE))?;
         for (number, port) in self.ports.iter().enumerate() {
             epoll.add(port.tun.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, number as u64))?;
         }
-        let mut events = vec![EpollEvent::empty(); self.ports.len() + 1];
+        let mut events = vec![EpollEvent::empty(); self.ports.len() + 2];
         let mut buffer = vec![0; PACKET_BYTES_MAX];
         loop {
             self.deliver_due();
@@ -128,8 +135,14 @@ impl Switch {
             }
             let ready = wait(&epoll, &mut events, self.next_due())?;
             for event in &events[..ready] {
-                if event.data() == STOP {
-                    return Ok(());
+                match event.data() {
+                    STOP => return Ok(()),
+                    WAKE => {
+                        self.table.wake.read()?;
+                        self.redeliver();
+                        continue;
+                    }
+                    _ => {}
                 }
                 let from = usize::try_from(event.data()).expect("it is the number of a port");
                 if let Err(errno) = self.drain(from, &mut buffer) {
@@ -189,30 +202,46 @@ impl Switch {
         let rules = table.rules();
         let counted = table.counted(number);
         counted.seen.add();
-        match self.lanes[number].link.decide(&rules[number], now, packet.len()) {
+        let fate = self.lanes[number].link.decide(&rules[number], now, packet.len());
+        match fate {
             Fate::Blocked => counted.blocked.add(),
             Fate::Lost => counted.lost.add(),
             Fate::Sent(first, second) => {
+                self.lanes[number].kept.passed(packet);
                 if let Some(second) = second {
                     counted.duplicated.add();
-                    self.send(counted, number, to, &mut packet.to_vec(), second, now);
+                    self.send(counted, number, &mut packet.to_vec(), second, now);
                 }
-                self.send(counted, number, to, packet, first, now);
+                self.send(counted, number, packet, first, now);
+                return;
+            }
+        }
+        self.lanes[number].kept.dropped(packet);
+    }
+
+    /// Sends what healed links had dropped of TCP connections on its way.
+    fn redeliver(&mut self) {
+        let table = Arc::clone(&self.table);
+        for number in table.take_eased() {
+            let rules = table.rules();
+            let rule = &rules[number];
+            let now = self.now();
+            // It may have been cut again meanwhile; then the next heal finds them.
+            if self.lanes[number].link.is_down(rule, now) {
+                continue;
+            }
+            let counted = table.counted(number);
+            for mut packet in self.lanes[number].kept.take() {
+                counted.redelivered.add();
+                let passage = self.lanes[number].link.travel_late(rule, now, packet.len());
+                self.send(counted, number, &mut packet, passage, now);
             }
         }
     }
 
     /// Lets one copy travel, or arrive if it takes no time.
-    fn send(
-        &mut self,
-        counted: &Counted,
-        link: usize,
-        to: usize,
-        packet: &mut [u8],
-        passage: Passage,
-        now: Duration,
-    ) {
-        let Passage::Due { at, corrupt, reordered } = passage else {
+    fn send(&mut self, counted: &Counted, link: usize, packet: &mut [u8], passage: Passage, now: Duration) {
+        let Passage::Due { at, corrupt, alter, reordered } = passage else {
             counted.overflowed.add();
             return;
         };
@@ -222,8 +251,11 @@ impl Switch {
         if corrupt.is_some_and(|draw| packet::flip_bit(packet, draw)) {
             counted.corrupted.add();
         }
+        if alter.is_some_and(|draw| packet::alter_bit(packet, draw)) {
+            counted.altered.add();
+        }
         if at <= now {
-            deliver(&self.ports[to], counted, packet);
+            deliver(&self.ports[self.table.end(link)], counted, packet);
             return;
         }
         let waiting_bytes = &mut self.lanes[link].waiting_bytes;
@@ -234,7 +266,7 @@ impl Switch {
         *waiting_bytes += packet.len();
         counted.delayed.add();
         self.sequence += 1;
-        let waiting = Waiting { due: at, sequence: self.sequence, link, to, packet: (&*packet).into() };
+        let waiting = Waiting { due: at, sequence: self.sequence, link, packet: (&*packet).into() };
         self.waiting.push(Reverse(waiting));
     }
 
@@ -245,13 +277,16 @@ impl Switch {
                 return;
             }
             let Some(Reverse(next)) = self.waiting.pop() else { return };
-            self.lanes[next.link].waiting_bytes -= next.packet.len();
+            let now = self.now();
+            let lane = &mut self.lanes[next.link];
+            lane.waiting_bytes -= next.packet.len();
             let rules = self.table.rules();
             let counted = self.table.counted(next.link);
-            if rules[next.link].block {
+            if lane.link.is_down(&rules[next.link], now) {
                 counted.blocked.add();
+                lane.kept.dropped(&next.packet);
             } else {
-                deliver(&self.ports[next.to], counted, &next.packet);
+                deliver(&self.ports[self.table.end(next.link)], counted, &next.packet);
             }
         }
     }
@@ -259,7 +294,10 @@ impl Switch {
 
 fn deliver(to: &Port, counted: &Counted, packet: &[u8]) {
     match write(&to.tun, packet) {
-        Ok(_) => counted.delivered.add(),
+        Ok(bytes) => {
+            counted.delivered_bytes.add_many(bytes as u64);
+            counted.delivered.add();
+        }
         Err(_) => counted.write_errors.add(),
     }
 }

@@ -15,7 +15,7 @@ use nemesis::cluster::{Cluster, ClusterError, Failpoints, Links, Membership, Pro
 use nemesis::faults::hold::{Hold, Link};
 use nemesis::faults::{self, Aim, FaultError};
 use nemesis::knobs::Knobs;
-use nemesis::net::{LinkCounters, Rule};
+use nemesis::net::{Arrival, Burst, LinkCounters, Rule, Sighting};
 use nemesis::proc;
 use nemesis::signals::{NodeSignals, Signals};
 use nemesis::target::Rng;
@@ -180,6 +180,7 @@ impl TestCluster {
         };
         let mut counters = self.counters.borrow_mut();
         let counted = counters.entry(link).or_default();
+        counted.seen += 1;
         if is_blocked {
             counted.blocked += 1;
         } else {
@@ -361,32 +362,44 @@ impl Membership for TestCluster {
 }
 
 impl Links for TestCluster {
-    fn set(&mut self, from: NodeId, to: NodeId, rule: Rule) {
-        let link = Link { from, to };
+    fn set(&mut self, link: Link, rule: Rule) {
         self.rules.insert(link, rule);
         if rule.block || self.flaw != Flaw::OpenIgnored {
             self.blocked.insert(link, rule.block);
         }
     }
 
-    fn rule(&self, from: NodeId, to: NodeId) -> Rule {
-        self.rules.get(&Link { from, to }).copied().unwrap_or_default()
+    fn rule(&self, link: Link) -> Rule {
+        self.rules.get(&link).copied().unwrap_or_default()
     }
 
-    fn counters(&self, from: NodeId, to: NodeId) -> LinkCounters {
-        self.counters.borrow().get(&Link { from, to }).copied().unwrap_or_default()
+    fn counters(&self, link: Link) -> LinkCounters {
+        self.counters.borrow().get(&link).copied().unwrap_or_default()
     }
 
-    fn probe(&self, from: NodeId, to: NodeId, wait: Duration) -> Result<bool, ClusterError> {
-        let arrived = self.traffic(Link { from, to });
+    fn probe(&self, link: Link, wait: Duration) -> Result<bool, ClusterError> {
+        let arrived = self.traffic(link);
         if self.flaw == Flaw::CutLeaksWhileProbed {
-            let leak = Link { from: NodeId(3), to: NodeId(2) };
+            let leak = Link::new(NodeId(3), NodeId(2));
             self.counters.borrow_mut().entry(leak).or_default().delivered += 1;
         }
         if !arrived {
             thread::sleep(wait);
         }
         Ok(arrived)
+    }
+
+    /// These links know no weather: whatever is not blocked arrives, 1 µs after it was sent.
+    fn burst(&self, links: &[Link], burst: &Burst) -> Result<Vec<Sighting>, ClusterError> {
+        let sight = |&link: &Link| {
+            let passed = (0..burst.count).filter(|_| self.traffic(link));
+            let arrivals = passed.map(|sequence| {
+                let sent = burst.gap * sequence;
+                Arrival { sequence, sent, at: sent + Duration::from_micros(1) }
+            });
+            Sighting { sent: burst.count, bytes: burst.bytes, arrivals: arrivals.collect(), altered: 0 }
+        };
+        Ok(links.iter().map(sight).collect())
     }
 }
 
@@ -396,18 +409,37 @@ pub(crate) fn inject(
     name: &str,
     targets: &[u16],
 ) -> (Result<Receipt, FaultError>, Hold) {
+    inject_with(cluster, name, targets, &Knobs::default())
+}
+
+fn inject_with(
+    cluster: &mut TestCluster,
+    name: &str,
+    targets: &[u16],
+    knobs: &Knobs,
+) -> (Result<Receipt, FaultError>, Hold) {
     let targets = targets.iter().copied().map(NodeId).collect::<Vec<_>>();
     let mut hold = Hold::default();
     let fault = faults::find(name).expect("tests name faults that exist");
     let mut rng = Rng::new(1, 1);
-    let knobs = Knobs::default().complete(fault.knobs(), &mut rng);
+    let knobs = knobs.complete(fault.knobs(), &mut rng);
     let aim = Aim { targets: &targets, knobs: &knobs };
     (fault.inject(cluster, &aim, &mut rng, &mut hold), hold)
 }
 
 /// Injects a fault that must succeed in being tried.
 pub(crate) fn injected(cluster: &mut TestCluster, name: &str, targets: &[u16]) -> (Receipt, Hold) {
-    let (result, hold) = inject(cluster, name, targets);
+    injected_with(cluster, name, targets, &Knobs::default())
+}
+
+/// The same with some of its settings.
+pub(crate) fn injected_with(
+    cluster: &mut TestCluster,
+    name: &str,
+    targets: &[u16],
+    knobs: &Knobs,
+) -> (Receipt, Hold) {
+    let (result, hold) = inject_with(cluster, name, targets, knobs);
     (result.expect("the cluster does not refuse"), hold)
 }
 

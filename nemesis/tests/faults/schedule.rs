@@ -36,7 +36,7 @@ proptest! {
     fn a_schedule_keeps_its_promises(
         selection in selection(),
         time_limit_ms in 0_u64..120_000,
-        nodes in 3_u16..8,
+        nodes in 5_u16..8,
         overlap in 1_usize..5,
         seed in any::<u64>(),
     ) {

@@ -72,14 +72,14 @@ async fn a_failed_swap_returns_the_value_that_it_found() {
     let range = list_at("4", "7");
     let answer = json!({ "header": {}, "responses": [{ "response_range": range }] });
     let (address, _) = gateway(&[(200, answer)]).await;
-    let completion = client(address, Object::Register, Reads::Linearizable).invoke(&cas()).await;
+    let completion = client(address, Object::Register, Reads::ReadIndex).invoke(&cas()).await;
     assert_eq!(completion, Completion::Ok(Reply::NotSwapped { seen: Some(7) }));
 }
 
 #[tokio::test]
 async fn an_answer_that_cannot_be_read_is_not_guessed() {
     let (address, _) = gateway(&[(200, json!({ "header": {} })), (200, json!({}))]).await;
-    let mut client = client(address, Object::Register, Reads::Linearizable);
+    let mut client = client(address, Object::Register, Reads::ReadIndex);
     assert!(matches!(client.invoke(&cas()).await, Completion::Info { .. }));
     assert!(is_fail(&client.invoke(&Op::Read { key: key() }).await));
 }
@@ -99,7 +99,7 @@ async fn an_append_is_guarded_by_the_revision_that_was_read() {
 #[tokio::test]
 async fn a_guard_that_did_not_hold_is_a_fail_and_is_not_tried_again() {
     let (address, script) = gateway(&[(200, list_at("9", "1")), (200, json!({ "header": {} }))]).await;
-    let completion = client(address, Object::List, Reads::Linearizable).invoke(&append()).await;
+    let completion = client(address, Object::List, Reads::ReadIndex).invoke(&append()).await;
     assert!(is_fail(&completion), "{completion:?}");
     assert_eq!(script.asked().len(), 2);
 }
@@ -108,14 +108,14 @@ async fn a_guard_that_did_not_hold_is_a_fail_and_is_not_tried_again() {
 async fn the_first_step_of_an_update_has_no_effect_and_the_second_may_have() {
     let timed_out = (503, json!({ "message": "etcdserver: request timed out" }));
     let (address, _) = gateway(&[timed_out.clone(), (200, list_at("9", "1")), timed_out]).await;
-    let mut client = client(address, Object::List, Reads::Linearizable);
+    let mut client = client(address, Object::List, Reads::ReadIndex);
     assert!(is_fail(&client.invoke(&append()).await));
     assert!(matches!(client.invoke(&append()).await, Completion::Info { .. }));
 }
 
 #[tokio::test]
 async fn reads_are_serializable_when_that_is_asked_for() {
-    for (reads, flag) in [(Reads::Linearizable, Json::Null), (Reads::Serializable, json!(true))] {
+    for (reads, flag) in [(Reads::ReadIndex, Json::Null), (Reads::Serializable, json!(true))] {
         let (address, script) = gateway(&[(200, json!({ "header": {} }))]).await;
         let completion = client(address, Object::Register, reads).invoke(&Op::Read { key: key() }).await;
         assert_eq!(completion, Completion::Ok(Reply::Read { value: None }));
@@ -133,7 +133,7 @@ async fn a_transaction_sees_its_own_appends_and_is_guarded_by_all_that_it_read()
     let look = |key: &str, values| MicroOp::Read { key: key.into(), values };
     let push = MicroOp::Append { key: "b".into(), value: 7 };
     let ops = vec![look("b", None), push.clone(), look("b", None), look("a", None)];
-    let completion = client(address, Object::List, Reads::Linearizable).invoke(&Op::Txn { ops }).await;
+    let completion = client(address, Object::List, Reads::ReadIndex).invoke(&Op::Txn { ops }).await;
     let seen = vec![look("b", Some(vec![])), push, look("b", Some(vec![7])), look("a", Some(vec![1]))];
     assert_eq!(completion, Completion::Ok(Reply::Txn { ops: seen }));
     let (_, second) = &script.asked()[1];
@@ -145,7 +145,7 @@ async fn a_transaction_sees_its_own_appends_and_is_guarded_by_all_that_it_read()
 async fn an_empty_queue_is_found_by_reading_alone() {
     let (address, script) = gateway(&[(200, list_at("9", ""))]).await;
     let completion =
-        client(address, Object::Queue, Reads::Linearizable).invoke(&Op::Dequeue { key: key() }).await;
+        client(address, Object::Queue, Reads::ReadIndex).invoke(&Op::Dequeue { key: key() }).await;
     assert_eq!(completion, Completion::Ok(Reply::Dequeue { value: None }));
     assert_eq!(script.asked().len(), 1);
 }
@@ -155,7 +155,7 @@ async fn a_lock_is_given_back_only_by_the_token_that_took_it() {
     let done = (200, json!({ "header": {}, "succeeded": true }));
     let refused = (503, json!({ "message": "no leader", "effect": "none" }));
     let (address, script) = gateway(&[done.clone(), refused, done]).await;
-    let mut client = client(address, Object::Lock, Reads::Linearizable);
+    let mut client = client(address, Object::Lock, Reads::ReadIndex);
     let (acquire, release) = (Op::Acquire { key: key() }, Op::Release { key: key() });
     assert!(is_fail(&client.invoke(&release).await), "it holds nothing yet");
     assert_eq!(client.invoke(&acquire).await, Completion::Ok(Reply::Acquire));
@@ -174,7 +174,7 @@ async fn a_refused_connection_is_a_fail_because_nothing_was_sent() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("its address");
     drop(listener);
-    assert!(is_fail(&client(address, Object::Register, Reads::Linearizable).invoke(&cas()).await));
+    assert!(is_fail(&client(address, Object::Register, Reads::ReadIndex).invoke(&cas()).await));
 }
 
 #[tokio::test]
@@ -188,7 +188,7 @@ async fn silence_after_sending_is_info_for_a_write_and_fail_for_a_read() {
         }
     });
     let timeout = Duration::from_millis(200);
-    let options = ClientOptions { timeout, reads: Reads::Linearizable, object: Object::Register };
+    let options = ClientOptions { timeout, reads: Reads::ReadIndex, object: Object::Register };
     let mut client = EtcdGateway::new(address, options);
     assert!(matches!(client.invoke(&cas()).await, Completion::Info { .. }));
     assert!(is_fail(&client.invoke(&Op::Read { key: key() }).await));
