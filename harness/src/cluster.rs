@@ -7,18 +7,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::net::Ipv4Addr;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use checkers::history::NodeId;
-use nemesis::cluster::{ClusterError, Failpoints, Links, Membership, Processes};
+use nemesis::clock::probe::Probe;
+use nemesis::clock::{Change, Child, Clock, NodeClock};
+use nemesis::cluster::{Clocks, ClusterError, Failpoints, Links, Membership, Processes};
 use nemesis::faults::Needs;
 use nemesis::net::{Burst, Link, LinkCounters, Network, Rule, Sighting};
 use nemesis::signals::Signals;
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use rand::{Rng, SeedableRng};
 use rand_pcg::Pcg64Mcg;
@@ -52,6 +54,8 @@ struct Shared {
     run: RunDir,
     specs: BTreeMap<NodeId, NodeSpec>,
     network: Network,
+    /// Of nodes whose clocks the plan bends. Others are started as they are.
+    clocks: BTreeMap<NodeId, NodeClock>,
     observer: Observer,
     processes: Mutex<BTreeMap<NodeId, Process>>,
     /// Deaths that were noticed by the way and not yet told.
@@ -112,6 +116,7 @@ impl Cluster {
             .collect();
         let observer = Observer::start(traces)
             .map_err(|error| Error::harness(format!("failed to start the observer thread: {error}")))?;
+        let clocks = clocks(plan, &nodes)?;
         let processes = Mutex::new(nodes.iter().map(|&node| (node, Process::Down)).collect());
         Ok(Self {
             shared: Arc::new(Shared {
@@ -120,6 +125,7 @@ impl Cluster {
                 run: run.clone(),
                 specs,
                 network,
+                clocks,
                 observer,
                 processes,
                 untold: Mutex::default(),
@@ -265,7 +271,10 @@ impl Cluster {
         let mut command = self.shared.system.command(&spec, &self.shared.plan.settings);
         command.stdin(Stdio::null()).stdout(log("stdout.log")?).stderr(log("stderr.log")?);
         self.shared.network.command_in(node, &mut command)?;
-        command.spawn()
+        match self.shared.clocks.get(&node) {
+            Some(clock) => clock.spawn(command),
+            None => Child::plain(&mut command),
+        }
     }
 }
 
@@ -315,6 +324,10 @@ impl nemesis::cluster::Cluster for Cluster {
         Some(self)
     }
 
+    fn clocks(&mut self) -> Option<&mut dyn Clocks> {
+        if self.shared.clocks.is_empty() { None } else { Some(self) }
+    }
+
     fn failpoints(&mut self) -> Option<&mut dyn Failpoints> {
         self.shared.system.failpoints().is_some().then_some(self as &mut dyn Failpoints)
     }
@@ -331,7 +344,7 @@ impl nemesis::cluster::Cluster for Cluster {
 impl Processes for Cluster {
     fn pid(&self, node: NodeId) -> Option<Pid> {
         match Cluster::processes(self).get(&node)? {
-            Process::Up(child) => Some(pid_of(child)),
+            Process::Up(child) => Some(child.pid()),
             Process::Down => None,
         }
     }
@@ -367,7 +380,7 @@ impl Processes for Cluster {
             self.ended_by_itself(node, status);
         }
         let child = self.spawn(node).map_err(|source| ClusterError::Os { action: "start", node, source })?;
-        let pid = pid_of(&child);
+        let pid = child.pid();
         *process = Process::Up(child);
         Ok(pid)
     }
@@ -403,7 +416,7 @@ impl Cluster {
         // Held while signalling, so that the pid cannot be reaped and reused in between.
         let processes = self.processes();
         let Some(Process::Up(child)) = processes.get(&node) else { return Err(ClusterError::Down(node)) };
-        kill(pid_of(child), signal).map_err(|errno| ClusterError::Os { action, node, source: errno.into() })
+        child.signal(signal).map_err(|source| ClusterError::Os { action, node, source })
     }
 }
 
@@ -431,8 +444,49 @@ impl Links for Cluster {
     }
 }
 
-fn pid_of(child: &Child) -> Pid {
-    Pid::from_raw(i32::try_from(child.id()).expect("the kernel's pids fit an i32"))
+impl Clocks for Cluster {
+    fn bend(&mut self, node: NodeId, clock: Clock, change: Change) -> std::result::Result<(), ClusterError> {
+        self.clock(node).bend(clock, change).map_err(|source| os("bend a clock of", node, source))
+    }
+
+    fn restore(&mut self, node: NodeId, clock: Clock) -> std::result::Result<(), ClusterError> {
+        self.clock(node).restore(clock).map_err(|source| os("heal a clock of", node, source))
+    }
+
+    fn is_bent(&self, node: NodeId, clock: Clock) -> bool {
+        self.clock(node).is_bent(clock)
+    }
+
+    fn probe(&self, node: NodeId) -> std::result::Result<Probe, ClusterError> {
+        Probe::start(self.clock(node)).map_err(|source| os("start a probe of the clocks of", node, source))
+    }
+
+    fn is_hooked(&self, node: NodeId) -> std::result::Result<bool, ClusterError> {
+        let Some(pid) = Processes::pid(self, node) else { return Err(ClusterError::Down(node)) };
+        self.clock(node).is_mapped_by(pid).map_err(|source| os("look at the memory of", node, source))
+    }
+}
+
+impl Cluster {
+    fn clock(&self, node: NodeId) -> &NodeClock {
+        self.shared.clocks.get(&node).expect("a cluster that has clocks has them for every node")
+    }
+}
+
+fn os(action: &'static str, node: NodeId, source: std::io::Error) -> ClusterError {
+    ClusterError::Os { action, node, source }
+}
+
+/// The clocks of the nodes, as far as the plan bends them; none if it bends none, so that such a run costs nothing.
+fn clocks(plan: &Plan, nodes: &[NodeId]) -> Result<BTreeMap<NodeId, NodeClock>> {
+    let Some(level) = nemesis::faults::clocks_needed_by(&plan.schedule) else { return Ok(BTreeMap::new()) };
+    nemesis::clock::test(level).map_err(|reason| Error::harness(&reason).help(reason.help))?;
+    let clock = |&node| NodeClock::new(level).map(|clock| (node, clock));
+    nodes
+        .iter()
+        .map(clock)
+        .collect::<std::io::Result<_>>()
+        .map_err(|error| Error::harness(format!("failed to make the memory that bends clocks: {error}")))
 }
 
 fn in_words(status: ExitStatus) -> String {

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use nix::unistd::Pid;
 
+use crate::clock;
 use crate::faults::Needs;
 use crate::net::doctor;
 use crate::proc;
@@ -36,7 +37,8 @@ type Trial = fn(&doctor::Report) -> Found;
 
 /// How each capability of the machine is tried, in the order shown by `harness doctor`. What depends on the system under
 /// test is not here.
-const TRIALS: &[(Needs, Trial)] = &[(Needs::Processes, processes), (Needs::Links, links)];
+const TRIALS: &[(Needs, Trial)] =
+    &[(Needs::Processes, processes), (Needs::Links, links), (Needs::Clocks, clocks)];
 
 /// What a machine has.
 #[derive(Clone, Debug)]
@@ -84,5 +86,14 @@ fn links(sandbox: &doctor::Report) -> Found {
             let reason = sandbox.reasons().into_iter().next().unwrap_or_else(|| "no tier works".to_owned());
             Err(Lack { reason, help: "see the lines of `harness doctor` above it".to_owned() })
         }
+    }
+}
+
+/// Both clocks, or none: what a plan bends is drawn, and a program whose waits do not follow its clock is broken by the
+/// harness alone.
+fn clocks(_sandbox: &doctor::Report) -> Found {
+    match clock::test(clock::Level::Waits) {
+        Ok(()) => Ok("a vDSO of our own, and waits traced by ptrace and seccomp".to_owned()),
+        Err(clock::Reason { detail, help }) => Err(Lack { reason: detail, help: help.to_owned() }),
     }
 }

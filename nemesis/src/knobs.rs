@@ -107,6 +107,11 @@ impl Knobs {
         }
     }
 
+    /// Whether a knob is set to this word.
+    pub fn has_word(&self, name: &str, word: &str) -> bool {
+        matches!(self.0.get(name), Some(Value::Word(set)) if set == word)
+    }
+
     /// Sets one of the `declared` knobs from text, as in `percent` and `20`.
     ///
     /// # Errors

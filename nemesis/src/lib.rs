@@ -2,6 +2,7 @@
 
 pub mod actor;
 pub mod capability;
+pub mod clock;
 pub mod cluster;
 pub mod draw;
 pub mod faults;

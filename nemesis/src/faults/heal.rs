@@ -1,4 +1,5 @@
-//! The final heal: whatever state a run leaves the cluster in, afterwards every link is open and every node runs.
+//! The final heal: whatever state a run leaves the cluster in, afterwards every link is open, every
+//! clock right and every node runs.
 //!
 //! It does not trust what the faults say they hold. It looks at each link and process, so that it also repairs what
 //! a failed injection, a failed heal or a crash left behind.
@@ -8,6 +9,7 @@ use std::collections::BTreeSet;
 use checkers::history::{NodeId, Receipt};
 
 use super::FaultError;
+use super::clock;
 use super::kill::start;
 use super::links::require_open;
 use super::members::restore;
@@ -43,6 +45,7 @@ pub fn everything_and_members(
     let mut proof = Proof::default();
     let mut first_error = open_links(cluster, &mut proof).err();
     first_error = first_error.or(disarm(cluster).err());
+    first_error = first_error.or(clock::restore_all(cluster, &mut proof).err());
     for node in cluster.nodes() {
         if let Err(error) = revive(cluster, node, &mut proof) {
             first_error.get_or_insert(error);

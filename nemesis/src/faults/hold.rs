@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use checkers::history::NodeId;
 
+use crate::clock::probe::Seen;
+use crate::clock::{Change, Clock};
 pub use crate::net::Link;
 use crate::net::{LinkCounters, Rule};
 use crate::proc::Identity;
@@ -32,6 +34,17 @@ pub struct Hold {
     pub cut: BTreeMap<Link, LinkCounters>,
     /// Links with weather: what this injection added to each. Of several injections, what each of them added.
     pub weather: BTreeMap<Link, Vec<Rule>>,
+    /// Clocks bent, and how each was seen to run then.
+    pub bent: BTreeMap<(NodeId, Clock), BentClock>,
+}
+
+/// A bent clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BentClock {
+    /// What was done to it.
+    pub change: Change,
+    /// What a probe read once it was done, if it came to that.
+    pub seen: Option<Seen>,
 }
 
 /// A paused process.
@@ -74,6 +87,7 @@ impl Hold {
             && self.removed.is_empty()
             && self.cut.is_empty()
             && self.weather.is_empty()
+            && self.bent.is_empty()
     }
 
     /// Everything that any of these holds keeps hurt.
@@ -90,6 +104,7 @@ impl Hold {
             for (&link, rules) in &hold.weather {
                 union.weather.entry(link).or_default().extend(rules);
             }
+            union.bent.extend(&hold.bent);
         }
         union
     }

@@ -69,6 +69,8 @@ impl Connection {
             .body(Full::new(Bytes::from(body.to_string())))
             .expect("the request is built from constants and an address");
         let exchange = async {
+            // A request that follows an answer at once may find the connection still busy with its end.
+            connection.ready().await.map_err(|error| unsent(error.to_string()))?;
             // The connection may be dead without our knowing: from here on the request counts as sent, except
             // that hyper says so when it cancelled a request before writing any of it.
             let mut response = match connection.try_send_request(request).await {
