@@ -1,9 +1,11 @@
 //! Thousands of seeds of the simulation: the paper's Raft is never found guilty, and planted bugs are.
 
+use std::collections::BTreeSet;
+
 use checkers::Verdict;
 use checkers::situations::Observed;
 use cluster_under_test::bugs::{BUGS, Bug};
-use harness::config::Settings;
+use harness::config::{Reads, Settings};
 use harness::simulation::{Config, simulate, sweep};
 
 /// No finding of any seed is anything but valid.
@@ -52,6 +54,34 @@ fn the_usual_situations_are_reached() {
 }
 
 #[test]
+fn lease_reads_are_valid_while_clocks_keep_to_the_margin() {
+    is_valid(30_000..30_700, |config| {
+        let settings = Settings { reads: Reads::Lease, ..config.settings };
+        Config { settings, ..config }
+    });
+}
+
+/// The documented risk of leases, and that asking a majority does not have it.
+#[test]
+fn lease_reads_are_stale_when_clocks_are_bent_and_others_are_not() {
+    const SEEDS: std::ops::Range<u64> = 40_000..40_700;
+    let bent = |config: Config| Config { bent_clocks: true, ..config };
+    let stale = sweep(SEEDS, |seed| {
+        let config = bent(Config::new(seed));
+        let settings = Settings { reads: Reads::Lease, ..config.settings };
+        let findings = simulate(&Config { settings, ..config }).expect("the config names no bug").judge();
+        let invalid = findings.into_iter().filter(|finding| finding.verdict == Verdict::Invalid);
+        invalid.map(|finding| finding.checker).collect::<Vec<_>>()
+    });
+    let checkers = stale.into_values().flatten().collect::<BTreeSet<_>>();
+    assert!(checkers.contains("linearizable"), "no stale read in {SEEDS:?}");
+    // What is stale is also out of order for some client, now and then; nothing else goes wrong.
+    let of_reads = ["linearizable", "sequential", "staleness"];
+    assert!(checkers.iter().all(|checker| of_reads.contains(&checker.as_str())), "{checkers:?}");
+    is_valid(SEEDS, bent);
+}
+
+#[test]
 fn a_seed_is_bit_identical() {
     for seed in 0..5 {
         let once = simulate(&Config::new(seed)).expect("no bug");
@@ -94,6 +124,7 @@ const SHOWN_BY_STORIES: &[&str] = &[
     "silent-pre-vote-refusal",
     "no-check-quorum",
     "no-fsync",
+    "transfer-to-laggard",
 ];
 
 #[test]
@@ -104,7 +135,9 @@ fn planted_bugs_are_found_by_a_checker_that_they_name() {
         (0..SEEDS).step_by(AT_A_TIME as usize).any(|first| {
             let judged = sweep(first..first + AT_A_TIME, |seed| {
                 let config = Config::new(seed);
-                let settings = Settings { bug: Some(bug.name.to_owned()), ..config.settings };
+                // A bug of leases needs leases.
+                let reads = if bug.name.contains("lease") { Reads::Lease } else { Reads::ReadIndex };
+                let settings = Settings { bug: Some(bug.name.to_owned()), reads, ..config.settings };
                 let findings = simulate(&Config { settings, ..config }).expect("the bug exists").judge();
                 findings.iter().any(|finding| {
                     finding.verdict == Verdict::Invalid && bug.breaks.contains(&finding.checker.as_str())

@@ -62,7 +62,7 @@ const KINDS: [(Kind, f64); 7] = [
     (Kind::Crash, 0.6),
     (Kind::PowerLoss, 0.2),
     (Kind::Pause, 0.4),
-    (Kind::Members, 0.3),
+    (Kind::Members, 0.4),
     (Kind::Transfer, 0.3),
     (Kind::Clock, 0.3),
 ];
@@ -440,15 +440,24 @@ impl World {
         leaders.choose(&mut self.rng).copied()
     }
 
+    /// Mostly what a leader would do, and now and then anything, asked of anybody.
     fn change_members(&mut self) {
-        let index = self.rng.random_range(0..self.nodes.len());
-        let node = self.rng.random_range(1..=self.nodes.len() as u64);
-        let change = match self.rng.random_range(0..5) {
-            0 => Change::Add { node, member: member(Suffrage::Voter) },
-            1 => Change::Add { node, member: member(Suffrage::Learner) },
-            2 | 3 => Change::Promote { node },
-            _ => Change::Remove { node },
+        let index = match self.leader() {
+            Some(leader) if self.rng.random_bool(0.8) => leader,
+            _ => self.rng.random_range(0..self.nodes.len()),
         };
+        let Some(members) = self.nodes[index].raft().map(|raft| raft.members().clone()) else { return };
+        let all = 1..=self.nodes.len() as u64;
+        let missing = all.clone().filter(|node| !members.0.contains_key(node)).collect::<Vec<_>>();
+        let learner = members.learners().first().copied();
+        let anybody = self.rng.random_range(all);
+        let suffrage = *[Suffrage::Voter, Suffrage::Learner].choose(&mut self.rng).expect("not empty");
+        let change = match (learner, missing.choose(&mut self.rng)) {
+            (Some(node), _) if self.rng.random_bool(0.5) => Change::Promote { node },
+            (_, Some(&node)) if self.rng.random_bool(0.6) => Change::Add { node, member: member(suffrage) },
+            _ => Change::Remove { node: anybody },
+        };
+        let (Change::Add { node, .. } | Change::Promote { node } | Change::Remove { node }) = change;
         self.administer(index, |request| Input::Change { request, change });
         self.record("membership", true, vec![history_node(node)]);
     }
