@@ -6,6 +6,7 @@
 
 pub mod account;
 mod availability;
+mod blame;
 mod bounds;
 mod consistency;
 pub mod counterexample;
@@ -30,6 +31,7 @@ mod summary;
 pub mod trace;
 
 pub use availability::Availability;
+pub use blame::blame;
 pub use bounds::{Bound, Bounds};
 pub use consistency::{Append, Sequential, Staleness};
 pub use counterexample::Counterexample;

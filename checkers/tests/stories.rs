@@ -69,6 +69,16 @@ mod append {
     }
 
     #[test]
+    fn single_appends() {
+        check("append/single_appends.txt");
+    }
+
+    #[test]
+    fn single_appends_in_order() {
+        check("append/single_appends_in_order.txt");
+    }
+
+    #[test]
     fn stale_but_sequential() {
         check("append/stale_but_sequential.txt");
     }
@@ -497,6 +507,21 @@ mod crashes {
     #[test]
     fn nobody_died() {
         check("crashes/nobody_died.txt");
+    }
+
+    #[test]
+    fn a_node_may_stop_where_its_disk_refuses() {
+        check("crashes/disk_refuses.txt");
+    }
+
+    #[test]
+    fn the_disk_of_another_node_is_no_reason_to_stop() {
+        check("crashes/disk_refuses_another.txt");
+    }
+
+    #[test]
+    fn a_panic_is_a_crash_also_where_the_disk_refuses() {
+        check("crashes/panic_under_a_refusing_disk.txt");
     }
 }
 

@@ -104,6 +104,10 @@ pub const FAILPOINTS: &[&Failpoint] = &[
     BEFORE_TIMEOUT_NOW,
 ];
 
+/// Those that a node comes by when clients write, again and again: a follower, or one whose own clients do.
+pub const USUAL: &[&Failpoint] =
+    &[BEFORE_APPEND_SYNC, AFTER_APPEND_SYNC, BEFORE_APPEND_REPLY, BEFORE_APPLY, BEFORE_CLIENT_REPLY];
+
 /// The failpoint of this name.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Failpoint> {

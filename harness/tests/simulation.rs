@@ -62,7 +62,7 @@ fn a_seed_is_bit_identical() {
 
 const USUAL_SITUATIONS: &[&str] = &["two-leaders"];
 
-/// Bugs that random trouble hardly ever reaches, and what shows them instead. Those of PreVote and CheckQuorum break no
+/// Bugs that random trouble hardly ever reaches, and that stories or real disks show instead. Those of PreVote and CheckQuorum break no
 /// rule that a checker knows yet: a term that rises for nothing is a disturbance, not a lie.
 const SHOWN_BY_STORIES: &[&str] = &[
     "commit-old-term",
@@ -73,6 +73,7 @@ const SHOWN_BY_STORIES: &[&str] = &[
     "pre-vote-despite-leader",
     "silent-pre-vote-refusal",
     "no-check-quorum",
+    "no-fsync",
 ];
 
 #[test]

@@ -108,8 +108,9 @@ fn row(history: &History, operation: &Operation) -> String {
         (Some(_), Some(completed)) => seconds(completed),
         _ => "never returned".to_owned(),
     };
+    let node = operation.node.map_or_else(String::new, |node| format!("  {node}"));
     format!(
-        "  p{:<3} {}{outcome}  {} – {end}  ({})",
+        "  p{:<3}{node} {}{outcome}  {} – {end}  ({})",
         operation.process.0,
         operation.op,
         seconds(operation.invoked_at),

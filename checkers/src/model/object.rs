@@ -26,7 +26,7 @@ impl Object {
     /// What a workload drives. Names that are not known are taken for registers, as most workloads are.
     pub fn of_workload(name: &str) -> Object {
         match name {
-            "append-list" => Object::List,
+            "append" | "append-list" | "txn" => Object::List,
             "set" => Object::Set,
             "counter" => Object::Counter,
             "queue" => Object::Queue,

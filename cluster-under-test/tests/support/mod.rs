@@ -43,6 +43,7 @@ fn free_address() -> SocketAddr {
 pub(crate) struct Node {
     pub(crate) id: u64,
     pub(crate) client: SocketAddr,
+    peers: String,
     pub(crate) dir: PathBuf,
     arguments: Vec<String>,
     process: Option<Child>,
@@ -77,6 +78,7 @@ impl Cluster {
                     ("--peers", peers.join(",")),
                     ("--listen-client", client.to_string()),
                     ("--trace", trace.to_str().unwrap().to_owned()),
+                    ("--failpoints", node_dir.join("failpoints").to_str().unwrap().to_owned()),
                     ("--heartbeat-ms", "50".into()),
                     ("--election-ms", "300".into()),
                 ]
@@ -84,7 +86,7 @@ impl Cluster {
                 .flat_map(|(flag, value)| [flag.to_owned(), value])
                 .collect();
                 arguments.extend(more.iter().map(|&argument| argument.to_owned()));
-                Node { id, client, dir: node_dir, arguments, process: None }
+                Node { id, client, peers: peers.join(","), dir: node_dir, arguments, process: None }
             })
             .collect();
         let mut cluster = Self { nodes, dir };
@@ -109,6 +111,13 @@ impl Cluster {
             let majority = agree.count() > self.nodes.len() / 2;
             majority.then(|| leader["leader"].as_str().unwrap().parse().unwrap())
         })
+    }
+
+    /// Where a node listens for its peers.
+    pub(crate) fn peer(&self, id: u64) -> String {
+        let prefix = format!("{id}=");
+        let mut peers = self.nodes[0].peers.split(',');
+        peers.find_map(|peer| peer.strip_prefix(&prefix)).expect("it is one of the nodes").to_owned()
     }
 
     pub(crate) fn others(&self, id: u64) -> Vec<u64> {
@@ -141,6 +150,13 @@ impl Node {
         command
     }
 
+    /// Arms failpoints, or with an empty text disarms all.
+    pub(crate) fn arm(&self, text: &str) {
+        let beside = self.dir.join("failpoints.new");
+        std::fs::write(&beside, text).unwrap();
+        std::fs::rename(beside, self.dir.join("failpoints")).unwrap();
+    }
+
     pub(crate) fn start(&mut self) {
         self.start_as(self.command());
     }
@@ -151,6 +167,11 @@ impl Node {
         let log =
             std::fs::OpenOptions::new().create(true).append(true).open(self.dir.join("stderr.log")).unwrap();
         self.process = Some(command.stderr(log).stdin(Stdio::null()).spawn().unwrap());
+    }
+
+    /// Whether it has not ended by itself.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.process.as_mut().unwrap().try_wait().unwrap().is_none()
     }
 
     /// SIGKILL, if it runs.
@@ -170,8 +191,11 @@ impl Node {
 
     /// Waits until it ends by itself; returns how it ended.
     pub(crate) fn end(&mut self) -> ExitStatus {
-        let mut process = self.process.take().unwrap();
-        until("the end of the node", || process.try_wait().unwrap())
+        // It stays ours until it has ended: a test that fails here must not leave it behind.
+        let process = self.process.as_mut().unwrap();
+        let status = until("the end of the node", || process.try_wait().unwrap());
+        self.process = None;
+        status
     }
 
     /// What it said so far, over all its lives.

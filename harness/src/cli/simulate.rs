@@ -68,6 +68,9 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     if !(1..=99).contains(&args.nodes) {
         return Err(Error::usage(format!("--nodes {}: choose 1 to 99 nodes", args.nodes)));
     }
+    if args.reads == Reads::Serializable {
+        return Err(Error::usage("--reads serializable is not simulated; choose read-index or lease"));
+    }
     args.config(args.seed).settings.check()?;
     // A mistyped bug is told once, before the threads start.
     crate::system::rules(args.bug.as_deref())?;

@@ -18,7 +18,7 @@ use super::network::{Network, Weather};
 use super::node::{Effect, Node, Now, TICK_NS};
 use super::{Config, Recording};
 use crate::config::Reads;
-use crate::workload::{Generator, Part};
+use crate::workload::{Generator, Seat};
 
 /// The least election timeout, in ticks.
 const ELECTION_TICKS: u32 = 20;
@@ -156,7 +156,7 @@ impl World {
         let clients = (0..config.processes)
             .map(|number| {
                 let node = voters[number as usize % voters.len()];
-                let source = Source::Generator(Arc::clone(&generator), Part::of(number, voters.len()));
+                let source = Source::Generator(Arc::clone(&generator), Seat::of(number, voters.len()));
                 Client::new(node, source, &mut scribe, rng.random())
             })
             .collect();
@@ -180,6 +180,10 @@ impl World {
         let ids = self.nodes.iter().map(Node::id).collect::<Vec<_>>();
         for index in 0..self.nodes.len() {
             self.on_node(index, Node::start);
+            if self.config.bent_clocks {
+                let percent = self.rng.random_range(BENT_PERCENT);
+                self.nodes[index].set_clock_rate(percent, self.now);
+            }
         }
         self.phase(Phase::Drive);
         let end = self.now.tick + self.config.drive_ticks;
@@ -195,7 +199,10 @@ impl World {
         self.phase(Phase::Recovery);
         let workers = self.clients.len();
         for &id in &ids {
-            let source = Source::Generator(Arc::clone(&self.generator), Part::Mixed);
+            let source = Source::Generator(
+                Arc::clone(&self.generator),
+                Seat::probe(self.config.processes, history_node(id)),
+            );
             let probe = Client::new(id, source, &mut self.scribe, self.rng.random());
             self.clients.push(probe);
         }
