@@ -16,10 +16,8 @@ mod rows;
 #[path = "peers/streams.rs"]
 mod streams;
 
-use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitCode};
 
-use nix::libc::{SIGKILL, SIGXCPU};
 use rows::{CHECKERS, Cell, Measured, REFERENCE, ROWS, Row};
 
 #[global_allocator]
@@ -46,7 +44,7 @@ fn main() -> ExitCode {
             "--limit-s" => options.limit_s = next().parse().unwrap_or(options.limit_s),
             "--memory-mb" => options.memory_mb = next().parse().unwrap_or(options.memory_mb),
             "--measure" => {
-                rows::measure(&next(), &next());
+                rows::measure(&next(), &next(), next().parse().unwrap_or(options.limit_s));
                 return ExitCode::SUCCESS;
             }
             _ => {
@@ -93,17 +91,14 @@ fn table(options: &Options) -> String {
     table
 }
 
-/// Measures in a process that is ended when it has used too much. The limits are of processor time and memory, so a
+/// Measures in a process that ends when it has used too much. The limits are of processor time and memory, so a
 /// busy machine gives the same answers, only later.
 fn run(row: &Row, checker: &str, options: &Options) -> Cell {
     let this = std::env::current_exe().expect("a running program has a path");
-    // Making the longest history takes a while, and only judging is limited.
-    let limit_s = options.limit_s + row.preparation_s;
     let output = Command::new("sh")
-        .args(["-c", "ulimit -v \"$0\"; ulimit -t \"$1\"; shift; exec \"$@\""])
-        .args([(options.memory_mb * 1024).to_string(), limit_s.to_string()])
+        .args(["-c", "ulimit -v \"$0\"; exec \"$@\"", &(options.memory_mb * 1024).to_string()])
         .arg(this)
-        .args(["--measure", row.name, checker])
+        .args(["--measure", row.name, checker, &options.limit_s.to_string()])
         .output()
         .expect("a shell can be started");
     let complaint = String::from_utf8_lossy(&output.stderr);
@@ -117,7 +112,7 @@ fn run(row: &Row, checker: &str, options: &Options) -> Cell {
     if complaint.contains("overflowed its stack") {
         return Cell::NoStack;
     }
-    if matches!(output.status.signal(), Some(SIGKILL | SIGXCPU)) {
+    if output.status.code() == Some(rows::NO_ANSWER) {
         return Cell::NoAnswer { limit_s: options.limit_s };
     }
     panic!("{}: {checker} ended with {} and said {complaint}", row.name, output.status)

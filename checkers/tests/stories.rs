@@ -491,6 +491,25 @@ mod recovery {
     }
 }
 
+mod bounds {
+    use super::check;
+
+    #[test]
+    fn within() {
+        check("bounds/within.txt");
+    }
+
+    #[test]
+    fn out_of_bounds() {
+        check("bounds/out_of_bounds.txt");
+    }
+
+    #[test]
+    fn not_reached() {
+        check("bounds/not_reached.txt");
+    }
+}
+
 mod crashes {
     use super::check;
 
