@@ -100,9 +100,6 @@ impl System for RaftKv {
             .arg("--failpoints")
             .arg(failpoints(node))
             .args(["--seed", &node.seed.to_string()]);
-        if node.joins {
-            command.arg("--join");
-        }
         if let Some(bug) = &settings.bug {
             command.args(["--bug", bug]);
         }
