@@ -393,11 +393,11 @@ impl Node {
     fn fail_before_sending(&mut self, envelope: &Envelope) {
         match envelope.message {
             Message::VoteReply { granted: true } => self.failpoints.hit(failpoint::BEFORE_VOTE_REPLY),
-            Message::AppendReply { outcome: AppendOutcome::Matched { index }, .. } => {
-                if index > self.acknowledged {
-                    self.failpoints.hit(failpoint::BEFORE_APPEND_REPLY);
-                    self.acknowledged = index;
-                }
+            Message::AppendReply { outcome: AppendOutcome::Matched { index }, .. }
+                if index > self.acknowledged =>
+            {
+                self.failpoints.hit(failpoint::BEFORE_APPEND_REPLY);
+                self.acknowledged = index;
             }
             Message::TimeoutNow => self.failpoints.hit(failpoint::BEFORE_TIMEOUT_NOW),
             _ => {}

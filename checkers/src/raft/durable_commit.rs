@@ -89,7 +89,7 @@ fn first_commits(evidence: &Evidence) -> BTreeMap<(LogIndex, Term), Commit<'_>> 
     let mut commits: BTreeMap<(LogIndex, Term), Commit<'_>> = BTreeMap::new();
     // A leader may pass over an index that a follower then tells of first, by members of its own. That follows from
     // the leader's commit behind it, which is judged.
-    let mut by_leaders: Vec<(u64, LogIndex, Term)> = Vec::new();
+    let mut by_leaders: Vec<(u64, LogIndex)> = Vec::new();
     for trace in &evidence.traces {
         let mut voters = None;
         let mut leads = false;
@@ -100,7 +100,7 @@ fn first_commits(evidence: &Evidence) -> BTreeMap<(LogIndex, Term), Commit<'_>> 
                 TraceEvent::Role { role, .. } => leads = *role == Role::Leader,
                 TraceEvent::Commit { index, entry_term, .. } => {
                     if leads {
-                        by_leaders.push((place.at_ns(), *index, *entry_term));
+                        by_leaders.push((place.at_ns(), *index));
                     }
                     let first = commits.entry((*index, *entry_term)).or_insert((place, voters));
                     if place.at_ns() < first.0.at_ns() {
@@ -111,11 +111,17 @@ fn first_commits(evidence: &Evidence) -> BTreeMap<(LogIndex, Term), Commit<'_>> 
             }
         }
     }
-    commits.retain(|&(index, term), (place, _)| {
-        let follows = |&(at, committed, entry_term): &(u64, LogIndex, Term)| {
-            at <= place.at_ns() && committed > index && entry_term >= term
-        };
-        !by_leaders.iter().any(follows)
+    by_leaders.sort_unstable();
+    // How far any leader has committed by then.
+    let mut reached = 0;
+    for (_, index) in &mut by_leaders {
+        reached = reached.max(*index);
+        *index = reached;
+    }
+    commits.retain(|&(index, _), (place, _)| {
+        let by_then = by_leaders.partition_point(|(at, _)| *at <= place.at_ns());
+        let reached = by_then.checked_sub(1).map_or(0, |last| by_leaders[last].1);
+        reached <= index
     });
     commits
 }
