@@ -51,8 +51,8 @@ struct Cli {
     /// added as a member. The same for all nodes
     #[arg(long, value_name = "N,…", value_delimiter = ',')]
     founders: Vec<NodeId>,
-    /// Begin as nobody's member, though perhaps a founder: a node that has lost its disk must not vote by what it was
-    /// once. It matters only while the disk is empty
+    /// Wait to be added, though perhaps a founder: a node that has lost its disk must not lead by what it was once. It
+    /// matters only while the disk is empty
     #[arg(long)]
     join: bool,
     /// Where to listen for clients
@@ -289,7 +289,8 @@ fn settings(cli: &Cli) -> Result<Settings, Complaint> {
     Ok(Settings {
         raft: Config {
             id: cli.id,
-            voters: if cli.join { Vec::new() } else { founders.iter().copied().collect() },
+            voters: founders.iter().copied().collect(),
+            joins: cli.join,
             lease_ms,
             heartbeat_ticks: ticks("--heartbeat-ms", cli.heartbeat_ms)?,
             election_ticks: ticks("--election-ms", cli.election_ms)?,

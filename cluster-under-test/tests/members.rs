@@ -52,7 +52,7 @@ fn url(cluster: &Cluster, id: u64) -> Value {
 fn a_node_joins_gets_a_vote_and_replaces_another() {
     let mut cluster = Cluster::boot("join", 4, &["--founders", "1,2,3"]);
     cluster.node(1).put("a", "1");
-    assert_eq!(members(&cluster.nodes[3]), "", "a node that joins knows of no members");
+    assert_eq!(members(&cluster.nodes[3]), "n1 n2 n3", "a node that joins knows the founders");
     let asked = cluster.others(4).into_iter().find(|id| *id != cluster.leader()).unwrap();
     let add = url(&cluster, 4);
     change(cluster.node(asked), ADD, &add, "n1 n2 n3 (n4)");

@@ -21,7 +21,7 @@ use super::{Anomalies, silent_nodes, when, without_traces};
 use crate::evidence::Evidence;
 use crate::finding::{Budget, Checker, Finding, Verdict, count};
 use crate::history::NodeId;
-use crate::trace::{LogIndex, Place, Term, Trace, TraceEvent};
+use crate::trace::{LogIndex, Place, Role, Term, Trace, TraceEvent};
 
 /// No commit before a majority has the entry on disk.
 pub struct DurableCommit;
@@ -87,12 +87,21 @@ type Commit<'a> = (Place<'a>, Option<&'a [NodeId]>);
 /// leader counts by the latest configuration in its log (thesis §4.1).
 fn first_commits(evidence: &Evidence) -> BTreeMap<(LogIndex, Term), Commit<'_>> {
     let mut commits: BTreeMap<(LogIndex, Term), Commit<'_>> = BTreeMap::new();
+    // A leader may pass over an index that a follower then tells of first, by members of its own. That follows from
+    // the leader's commit behind it, which is judged.
+    let mut by_leaders: Vec<(u64, LogIndex)> = Vec::new();
     for trace in &evidence.traces {
         let mut voters = None;
+        let mut leads = false;
         for (place, event) in trace.events() {
             match event {
                 TraceEvent::Members { voters: latest, .. } => voters = Some(latest.as_slice()),
+                TraceEvent::Boot { .. } => leads = false,
+                TraceEvent::Role { role, .. } => leads = *role == Role::Leader,
                 TraceEvent::Commit { index, entry_term, .. } => {
+                    if leads {
+                        by_leaders.push((place.at_ns(), *index));
+                    }
                     let first = commits.entry((*index, *entry_term)).or_insert((place, voters));
                     if place.at_ns() < first.0.at_ns() {
                         *first = (place, voters);
@@ -102,6 +111,18 @@ fn first_commits(evidence: &Evidence) -> BTreeMap<(LogIndex, Term), Commit<'_>> 
             }
         }
     }
+    by_leaders.sort_unstable();
+    // How far any leader has committed by then.
+    let mut reached = 0;
+    for (_, index) in &mut by_leaders {
+        reached = reached.max(*index);
+        *index = reached;
+    }
+    commits.retain(|&(index, _), (place, _)| {
+        let by_then = by_leaders.partition_point(|(at, _)| *at <= place.at_ns());
+        let reached = by_then.checked_sub(1).map_or(0, |last| by_leaders[last].1);
+        reached <= index
+    });
     commits
 }
 

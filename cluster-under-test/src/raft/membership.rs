@@ -211,7 +211,8 @@ impl Raft {
     pub(super) fn may_campaign(&self) -> bool {
         let leaves = self.configurations.latest_index() > self.commit
             && self.configurations.previous().is_voter(self.id());
-        self.is_voter() || leaves
+        let waits = self.config.joins && self.log.last_index() == 0;
+        (self.is_voter() || leaves) && !waits
     }
 
     /// A client of this node asks for a change.

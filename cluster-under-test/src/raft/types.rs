@@ -399,6 +399,8 @@ pub struct Config {
     pub id: NodeId,
     /// The voters that the cluster was founded with. A node that is not among them waits to be added.
     pub voters: Vec<NodeId>,
+    /// The disk was lost: the node waits to be added, though perhaps a founder, and campaigns only once it has a log.
+    pub joins: bool,
     /// Leaders serve reads for so long after a majority was asked, by their own clock, without asking again (thesis,
     /// §6.4.1). Needs `check_quorum`, and less than the least election timeout; the same in all nodes.
     pub lease_ms: Option<u64>,

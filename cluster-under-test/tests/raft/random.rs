@@ -43,6 +43,7 @@ impl Schedule {
         let config = Config {
             id: 1,
             voters: (1..=founders).collect(),
+            joins: false,
             // Ticks come as chance has it here, so that clocks agree on nothing.
             lease_ms: None,
             heartbeat_ticks: 2,

@@ -182,6 +182,7 @@ fn cluster(args: &mut ArgumentConsumer<'_>) -> Result<Network, Box<dyn Error>> {
     let config = Config {
         id: 1,
         voters: (1..=nodes as NodeId).collect(),
+        joins: false,
         // Nine tenths of an election timeout less a tick.
         lease_ms: is_on(args, "lease").then_some(9 * TICK_MS * 9 / 10),
         heartbeat_ticks: 2,

@@ -40,6 +40,7 @@ impl Disk {
         }
         if let Some((_, torn)) = self.pending.pop_front()
             && torn.snapshot.is_none()
+            && torn.hard_state.is_none()
             && rng.random_bool(0.5)
         {
             let kept = rng.random_range(0..=torn.entries.len());

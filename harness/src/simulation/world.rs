@@ -129,6 +129,7 @@ impl World {
             let raft = raft::Config {
                 id,
                 voters: founders.clone(),
+                joins: false,
                 lease_ms,
                 heartbeat_ticks: HEARTBEAT_TICKS,
                 election_ticks: ELECTION_TICKS,
