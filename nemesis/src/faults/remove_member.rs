@@ -64,6 +64,13 @@ impl Fault for RemoveMember {
         for node in hold.removed.clone() {
             if others.removed.contains(&node) {
                 proof.note("nemesis", Some(node), "stays removed for another fault");
+            } else if !others.is_empty() {
+                // It would have to catch up first, and whatever else is in force may keep it from that.
+                proof.note(
+                    "nemesis",
+                    Some(node),
+                    "gets its vote back in the final heal: other faults are in force",
+                );
             } else {
                 restore(cluster, node, &mut proof)?;
             }

@@ -61,6 +61,12 @@ fn a_member_is_removed_while_it_runs_and_has_its_vote_again_after_the_heal() {
     assert_outcome(&receipt, Outcome::Installed, "stays removed for another fault");
     assert_eq!(members(&cluster), "n1 n3");
 
+    let (_, mut cut) = injected(&mut cluster, "partition", &[3]);
+    let receipt = healed_beside(&mut cluster, "remove-member", &mut hold.clone(), &cut);
+    assert_outcome(&receipt, Outcome::Installed, "gets its vote back in the final heal");
+    assert_eq!(members(&cluster), "n1 n3");
+    healed(&mut cluster, "partition", &mut cut);
+
     let receipt = healed(&mut cluster, "remove-member", &mut hold);
     assert_outcome(&receipt, Outcome::Installed, "n2 members told by n1: n1 n2 n3");
     assert_eq!(members(&cluster), "n1 n2 n3");
