@@ -6,6 +6,9 @@
 
 use crate::history::{Event, FaultPhase, History, NodeId, Outcome, Phase, Time};
 
+/// The fault that empties disks.
+const WIPE: &str = "wipe";
+
 /// A fault in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Disturbance {
@@ -53,6 +56,14 @@ pub(crate) fn disturbances(history: &History) -> Vec<Disturbance> {
         }
     }
     all
+}
+
+/// When the disk of each node was emptied on purpose, in the order of time. Whatever a node had on its disk before, it
+/// need not find in the life after.
+pub(crate) fn wipes(history: &History) -> Vec<(NodeId, Time)> {
+    let all = disturbances(history);
+    let emptied = all.iter().filter(|known| known.fault == WIPE);
+    emptied.flat_map(|known| known.nodes.iter().map(|&node| (node, known.began))).collect()
 }
 
 /// A heal names the injection that it undoes by fault and nodes. One that fits none exactly ends all of the fault's.

@@ -6,6 +6,7 @@
 mod durable_commit;
 mod durable_votes;
 mod election_safety;
+mod emptied;
 mod leader_append_only;
 mod leader_completeness;
 mod log_matching;
@@ -26,6 +27,7 @@ pub use monotone::Monotone;
 pub use snapshot_matches_log::SnapshotMatchesLog;
 pub use state_machine_safety::StateMachineSafety;
 
+use self::emptied::Emptied;
 use crate::evidence::Evidence;
 use crate::finding::{ANOMALIES_MAX, Anomaly, Checker, Finding, Verdict};
 use crate::history::NodeId;

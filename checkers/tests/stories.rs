@@ -369,6 +369,11 @@ mod durable_votes {
     use super::check;
 
     #[test]
+    fn disk_emptied() {
+        check("durable-votes/disk_emptied.txt");
+    }
+
+    #[test]
     fn kept() {
         check("durable-votes/kept.txt");
     }
@@ -628,6 +633,11 @@ mod monotone {
     #[test]
     fn durable_snapshot_lost() {
         check("monotone/durable_snapshot_lost.txt");
+    }
+
+    #[test]
+    fn disk_emptied() {
+        check("monotone/disk_emptied.txt");
     }
 
     #[test]

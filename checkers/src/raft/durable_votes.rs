@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::{Anomalies, when, without_traces};
+use super::{Anomalies, Emptied, when, without_traces};
 use crate::evidence::Evidence;
 use crate::finding::{Budget, Checker, Finding, Verdict, count};
 use crate::history::NodeId;
@@ -59,8 +59,16 @@ struct Voter<'a> {
 
 impl<'a> Voter<'a> {
     fn judge(mut self, evidence: &Evidence, trace: &'a Trace, anomalies: &mut Anomalies) -> Self {
+        let mut emptied = Emptied::new(evidence);
         for (place, event) in trace.events() {
+            let is_empty = emptied.before(place, event);
             match *event {
+                // A disk that was emptied holds no promise. Votes that were cast stay: a second one in their terms is one.
+                TraceEvent::Boot { .. } if is_empty => {
+                    self.lives += 1;
+                    self.pending.clear();
+                    self.promised = None;
+                }
                 TraceEvent::Boot { term, vote, .. } => self.boot(evidence, anomalies, place, term, vote),
                 TraceEvent::Vote { term, candidate } => {
                     self.vote(evidence, anomalies, place, term, candidate);

@@ -3,10 +3,10 @@
 //! Within a life the term and the commit index only grow (Figure 2: the term "increases monotonically", so does
 //! the commit index). A restart begins with less, lawfully: a term or an entry that was not on disk yet is gone,
 //! and the commit index is volatile. What a restart must find again is what the node had called durable: the log
-//! up to there, unless it was cut since, and the last snapshot. (Votes and terms promised to others are judged by
+//! up to there, unless it was cut since, and the last snapshot, unless a fault had emptied the disk. (Votes and terms promised to others are judged by
 //! `durable-votes`; that entries are applied in order, by `state-machine-safety`.)
 
-use super::{Anomalies, when, without_traces};
+use super::{Anomalies, Emptied, when, without_traces};
 use crate::evidence::Evidence;
 use crate::finding::{Budget, Checker, Finding, count};
 use crate::trace::{LogIndex, Place, Term, Trace, TraceEvent};
@@ -66,10 +66,15 @@ impl<'a> Watch<'a> {
     }
 
     fn judge(&mut self, trace: &'a Trace, anomalies: &mut Anomalies) {
+        let mut emptied = Emptied::new(self.evidence);
         for (place, event) in trace.events() {
+            let is_empty = emptied.before(place, event);
             match *event {
                 TraceEvent::Boot { term, snapshot_index, last_index, .. } => {
                     self.lives += 1;
+                    if is_empty {
+                        (self.durable, self.snapshot) = (None, None);
+                    }
                     self.term = term;
                     self.commit = None;
                     self.found(place, anomalies, "log", self.durable, last_index);
