@@ -111,6 +111,8 @@ pub(super) struct World {
     /// When the trouble changes next.
     trouble_due: u64,
     cut: bool,
+    /// What was done to clocks, members and leaders, and is undone only in the end.
+    lasting: BTreeSet<(&'static str, NodeId)>,
     rng: Pcg64Mcg,
 }
 
@@ -172,6 +174,7 @@ impl World {
             now: Now { tick: 1 },
             trouble_due: 0,
             cut: false,
+            lasting: BTreeSet::new(),
             rng,
         }
     }
@@ -460,14 +463,14 @@ impl World {
         };
         let (Change::Add { node, .. } | Change::Promote { node } | Change::Remove { node }) = change;
         self.administer(index, |request| Input::Change { request, change });
-        self.record("membership", true, vec![history_node(node)]);
+        self.record_lasting("membership", history_node(node));
     }
 
     fn hand_over(&mut self) {
         let to = self.rng.random_range(1..=self.nodes.len() as u64);
         if let Some(index) = self.leader() {
             self.administer(index, |request| Input::Transfer { request, to });
-            self.record("transfer", true, vec![history_node(self.nodes[index].id())]);
+            self.record_lasting("transfer", history_node(self.nodes[index].id()));
         }
     }
 
@@ -476,7 +479,7 @@ impl World {
         let rates = if self.config.bent_clocks { BENT_PERCENT } else { STEADY_PERCENT };
         let percent = self.rng.random_range(rates);
         self.nodes[index].set_clock_rate(percent, self.now);
-        self.record("clock-rate", true, vec![history_node(self.nodes[index].id())]);
+        self.record_lasting("clock-rate", history_node(self.nodes[index].id()));
     }
 
     fn administer(&mut self, index: usize, ask: impl FnOnce(RequestId) -> Input) {
@@ -498,7 +501,12 @@ impl World {
     }
 
     /// Ends all trouble.
+    ///
+    /// Members are brought back during the recovery that follows: each change takes some time to be committed.
     fn heal(&mut self) {
+        for (fault, node) in std::mem::take(&mut self.lasting) {
+            self.record(fault, false, vec![node]);
+        }
         self.network.set_weather(Weather::CALM);
         self.network.set_cuts(BTreeSet::new());
         for index in 0..self.nodes.len() {
@@ -510,6 +518,11 @@ impl World {
                 self.start(index);
             }
         }
+    }
+
+    fn record_lasting(&mut self, fault: &'static str, node: NodeId) {
+        self.lasting.insert((fault, node));
+        self.record(fault, true, vec![node]);
     }
 
     fn record(&mut self, fault: &str, began: bool, nodes: Vec<NodeId>) {
