@@ -8,8 +8,13 @@
 //! that was given a wrong address is turned away instead of being misunderstood. Then come [`Envelope`]s.
 //!
 //! ```text
-//! frame   0  u32 length of what follows, little-endian      4  postcard of a Hello (the first) or an Envelope
+//! frame   0  u32 length of the body, little-endian      4  u32 CRC-32 of the body      8  u32 CRC-32 of bytes 0 to 7
+//!        12  the body: postcard of a Hello (the first) or an Envelope
 //! ```
+//!
+//! TCP's checksum is weak, and not every network repairs it honestly. A frame that fails its own ends the connection: what
+//! is in it is lost, as any message may be. The header has one for itself, because a wrong length would otherwise be
+//! waited for.
 //!
 //! A cut link leaves a connection that looks alive. The kernel gives it up when sent data stays unacknowledged
 //! for [`unacknowledged_max`], and from then on a new connection is tried about once a second, so that nodes
@@ -23,7 +28,7 @@ use std::time::Duration;
 use rand::RngExt;
 use rand_pcg::Pcg64;
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -33,7 +38,7 @@ use crate::raft::{Envelope, Members, NodeId};
 use crate::storage::describe;
 
 /// The version of frames and messages.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// Messages that wait for one peer. Beyond, the newest is dropped: the peer needs the older ones first.
 const QUEUE_MESSAGES_MAX: usize = 1024;
 /// Received messages that wait for the node. Beyond, connections are not read, and TCP slows the peers.
@@ -41,6 +46,8 @@ const RECEIVED_MESSAGES_MAX: usize = 1024;
 /// A longer frame is not ours. Far above the largest `Append`: its entries are bounded in number and each came
 /// in a request of bounded size.
 const FRAME_BYTES_MAX: usize = 256 << 20;
+/// Length and checksums before the body of a frame.
+const HEADER_BYTES: usize = 12;
 /// What is written at once when many messages wait.
 const WRITE_BYTES: usize = 256 << 10;
 /// How long a connection may take to be made. The kernel repeats a lost SYN only after a second: a new attempt
@@ -295,10 +302,14 @@ async fn discarding<T>(
 
 fn encode<T: Serialize>(value: &T, buffer: &mut Vec<u8>) {
     let frame = buffer.len();
-    buffer.extend_from_slice(&[0; 4]);
+    buffer.extend_from_slice(&[0; HEADER_BYTES]);
     *buffer = postcard::to_extend(value, std::mem::take(buffer)).expect("messages encode into memory");
-    let length = u32::try_from(buffer.len() - frame - 4).expect("a message is far smaller than 4 GiB");
-    buffer[frame..frame + 4].copy_from_slice(&length.to_le_bytes());
+    let (header, body) = buffer[frame..].split_at_mut(HEADER_BYTES);
+    let length = u32::try_from(body.len()).expect("a message is far smaller than 4 GiB");
+    header[..4].copy_from_slice(&length.to_le_bytes());
+    header[4..8].copy_from_slice(&crc32fast::hash(body).to_le_bytes());
+    let checksum = crc32fast::hash(&header[..8]);
+    header[8..].copy_from_slice(&checksum.to_le_bytes());
 }
 
 async fn accept(listener: TcpListener, membership: Membership, received: mpsc::Sender<Envelope>) {
@@ -387,16 +398,46 @@ async fn listen(
     }
 }
 
-async fn read_frame(stream: &mut TcpStream, bytes_max: usize) -> io::Result<Vec<u8>> {
-    let length = stream.read_u32_le().await? as usize;
+async fn read_frame(stream: &mut (impl AsyncRead + Unpin), bytes_max: usize) -> io::Result<Vec<u8>> {
+    let mut header = [0; HEADER_BYTES];
+    stream.read_exact(&mut header).await?;
+    let number =
+        |at: usize| u32::from_le_bytes(header[at..at + 4].try_into().expect("four bytes are a number"));
+    if crc32fast::hash(&header[..8]) != number(8) {
+        return Err(invalid("the header of a frame was altered on its way"));
+    }
+    let length = number(0) as usize;
     if length > bytes_max {
         return Err(invalid(format!("a frame of {length} bytes, the limit is {bytes_max}")));
     }
     let mut bytes = vec![0; length];
     stream.read_exact(&mut bytes).await?;
+    if crc32fast::hash(&bytes) != number(4) {
+        return Err(invalid("a frame was altered on its way"));
+    }
     Ok(bytes)
 }
 
 fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_frame_with_any_bit_altered_is_refused() {
+        let hello = Hello { format: FORMAT, cluster: 7, from: 1, to: 2 };
+        let mut frame = Vec::new();
+        encode(&hello, &mut frame);
+        let read = read_frame(&mut &frame[..], FRAME_BYTES_MAX).await.expect("it is whole");
+        assert_eq!(postcard::from_bytes::<Hello>(&read), Ok(hello));
+        for bit in 0..frame.len() * 8 {
+            let mut altered = frame.clone();
+            altered[bit / 8] ^= 1 << (bit % 8);
+            let refused = read_frame(&mut &altered[..], FRAME_BYTES_MAX).await.expect_err("it was altered");
+            assert_eq!(refused.kind(), io::ErrorKind::InvalidData, "bit {bit}: {refused}");
+        }
+    }
 }
