@@ -1,10 +1,10 @@
 //! The checker beside others: the same histories, the same run, one thread each.
 //! `cargo bench -p checkers`, with `-- --write` to renew the table in `checkers/README.md`.
 //!
-//! Each measurement is a process of its own, which makes its history from the seed, judges it and reports the time
-//! and the most heap memory that judging took beyond the history. It is repeated while there is time, and the
-//! median counts. One that exceeds the time or memory limit is ended and written down as no answer. A verdict
-//! that is not the expected one ends the benchmark.
+//! Each measurement is a process of its own, which makes its history from the seed, judges it and reports the processor
+//! time and the most heap memory that judging took beyond the history. It is repeated while there is time, each time
+//! with memory fresh from the system, and the median counts. One that exceeds the time or memory limit is ended and
+//! written down as no answer. A verdict that is not the expected one ends the benchmark.
 
 #[path = "../tests/peers/mod.rs"]
 mod peers;
@@ -13,10 +13,10 @@ mod peers;
 mod heap;
 #[path = "peers/rows.rs"]
 mod rows;
+#[path = "peers/streams.rs"]
+mod streams;
 
-use std::io::Read;
-use std::process::{Command, ExitCode, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, ExitCode};
 
 use rows::{CHECKERS, Cell, Measured, REFERENCE, ROWS, Row};
 
@@ -44,7 +44,7 @@ fn main() -> ExitCode {
             "--limit-s" => options.limit_s = next().parse().unwrap_or(options.limit_s),
             "--memory-mb" => options.memory_mb = next().parse().unwrap_or(options.memory_mb),
             "--measure" => {
-                rows::measure(&next(), &next());
+                rows::measure(&next(), &next(), next().parse().unwrap_or(options.limit_s));
                 return ExitCode::SUCCESS;
             }
             _ => {
@@ -53,7 +53,7 @@ fn main() -> ExitCode {
             }
         }
     }
-    let table = table(&options);
+    let table = format!("{}\n{}", table(&options), streams::table(&options.only));
     println!("{table}");
     if options.write {
         rows::write_readme(&table);
@@ -91,37 +91,18 @@ fn table(options: &Options) -> String {
     table
 }
 
-/// Measures in a process that can be ended.
+/// Measures in a process that ends when it has used too much. The limits are of processor time and memory, so a
+/// busy machine gives the same answers, only later.
 fn run(row: &Row, checker: &str, options: &Options) -> Cell {
     let this = std::env::current_exe().expect("a running program has a path");
-    let mut child = Command::new("sh")
+    let output = Command::new("sh")
         .args(["-c", "ulimit -v \"$0\"; exec \"$@\"", &(options.memory_mb * 1024).to_string()])
         .arg(this)
-        .args(["--measure", row.name, checker])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
+        .args(["--measure", row.name, checker, &options.limit_s.to_string()])
+        .output()
         .expect("a shell can be started");
-    let mut output = child.stdout.take().expect("the output is a pipe");
-    let mut complaints = child.stderr.take().expect("the complaints are a pipe");
-    // Making the longest history takes a while, and only judging is limited.
-    let deadline = Instant::now() + Duration::from_secs(options.limit_s + row.preparation_s);
-    let status = loop {
-        match child.try_wait().expect("the child can be waited for") {
-            Some(status) => break status,
-            None if Instant::now() > deadline => {
-                child.kill().expect("the child can be ended");
-                child.wait().expect("the child can be waited for");
-                return Cell::NoAnswer { limit_s: options.limit_s };
-            }
-            None => std::thread::sleep(Duration::from_millis(10)),
-        }
-    };
-    let mut text = String::new();
-    output.read_to_string(&mut text).expect("the child writes text");
-    let mut complaint = String::new();
-    complaints.read_to_string(&mut complaint).expect("the child writes text");
-    if let Some(measured) = Measured::parse(&text) {
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    if let Some(measured) = Measured::parse(&String::from_utf8_lossy(&output.stdout)) {
         assert!(measured.expected, "{}: {checker} gave the wrong verdict", row.name);
         return Cell::Measured(measured);
     }
@@ -131,5 +112,8 @@ fn run(row: &Row, checker: &str, options: &Options) -> Cell {
     if complaint.contains("overflowed its stack") {
         return Cell::NoStack;
     }
-    panic!("{}: {checker} ended with {status} and said {complaint}", row.name)
+    if output.status.code() == Some(rows::NO_ANSWER) {
+        return Cell::NoAnswer { limit_s: options.limit_s };
+    }
+    panic!("{}: {checker} ended with {} and said {complaint}", row.name, output.status)
 }

@@ -40,6 +40,9 @@ impl Checker for Bounds {
     }
 
     fn check(&self, evidence: &Evidence, _budget: Budget) -> Finding {
+        if evidence.expectations.bounds.is_empty() {
+            return Finding::new(self, Verdict::Unknown, "the scenario sets no bounds");
+        }
         let measured = measure(evidence);
         let (mut broken, mut missed, mut kept) = (Vec::new(), Vec::new(), Vec::new());
         for bound in &evidence.expectations.bounds {

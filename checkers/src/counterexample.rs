@@ -8,9 +8,10 @@ use std::collections::HashSet;
 
 use serde::Serialize;
 
+use crate::event_ref::EventRef;
 use crate::evidence::Evidence;
-use crate::finding::{Anomaly, EventRef};
-use crate::history::{Completion, NodeId, Op, Operation, ProcessId, Reply, Time};
+use crate::finding::Anomaly;
+use crate::history::{Completion, NodeId, Op, Operation, ProcessId, Reply, Time, elements};
 use crate::model::show;
 use crate::trace::{Aside, PreVoteAnswer, Role, SnapshotOrigin, Trace, TraceEvent, TransferPhase};
 
@@ -185,7 +186,7 @@ pub(crate) fn phrase(op: &Op, completion: Option<&Completion>) -> String {
         (op, Some(Completion::Ok(Reply::Read { value } | Reply::Dequeue { value }))) => {
             format!("{op} → {}", show(*value))
         }
-        (op, Some(Completion::Ok(Reply::ReadList { values }))) => format!("{op} → {values:?}"),
+        (op, Some(Completion::Ok(Reply::ReadList { values }))) => format!("{op} → {}", elements(values)),
         (op, Some(Completion::Ok(Reply::NotSwapped { seen }))) => format!("{op} → saw {}", show(*seen)),
         (op, Some(Completion::Ok(Reply::Mismatch))) => format!("{op} → refused"),
         (op, Some(Completion::Ok(_))) => op.to_string(),

@@ -18,7 +18,7 @@ impl Checker for Coverage {
     }
 
     fn about(&self) -> &'static str {
-        "operations of each kind succeeded, each fault was installed, each situation aimed at was reached, and the run ended"
+        "operations of each kind succeeded, faults were installed, situations aimed at were reached, and the run ended"
     }
 
     fn check(&self, evidence: &Evidence, _budget: Budget) -> Finding {

@@ -9,6 +9,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::counterexample::Counterexample;
+pub use crate::event_ref::EventRef;
 use crate::evidence::Evidence;
 
 /// The version of `findings.json`.
@@ -60,21 +61,6 @@ pub struct Anomaly {
     pub text: Vec<String>,
     /// The events that it rests on.
     pub events: Vec<EventRef>,
-}
-
-/// Where a reader finds an event.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct EventRef {
-    /// The file, relative to the run directory.
-    pub file: String,
-    /// The line, counted from 1.
-    pub line: usize,
-}
-
-impl fmt::Display for EventRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.file, self.line)
-    }
 }
 
 /// How much work a checker may do before it answers [`Verdict::Unknown`]. Counted in work, never in wall

@@ -1,6 +1,7 @@
 //! The history of a run: what logical clients asked and were told, and what was done to the cluster meanwhile.
 
 mod edn;
+mod elements;
 mod export;
 mod import;
 mod jepsen;
@@ -13,6 +14,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use elements::elements;
 pub use import::Format;
 pub use operation::{EventIndex, History, Operation};
 pub use text::{Header, write_line};
@@ -233,7 +235,7 @@ impl fmt::Display for MicroOp {
         match self {
             MicroOp::Append { key, value } => write!(f, "append {key} {value}"),
             MicroOp::Read { key, values: None } => write!(f, "r {key}"),
-            MicroOp::Read { key, values: Some(values) } => write!(f, "r {key} {values:?}"),
+            MicroOp::Read { key, values: Some(values) } => write!(f, "r {key} {}", elements(values)),
         }
     }
 }

@@ -6,16 +6,19 @@
 
 pub mod account;
 mod availability;
+mod blame;
 mod bounds;
 mod consistency;
 pub mod counterexample;
 mod coverage;
 mod crashes;
 mod disturbance;
+mod event_ref;
 mod evidence;
 pub mod finding;
 pub mod history;
 mod json;
+mod keys;
 pub mod linearizable;
 mod liveness;
 pub mod measures;
@@ -28,13 +31,15 @@ mod summary;
 pub mod trace;
 
 pub use availability::Availability;
+pub use blame::blame;
 pub use bounds::{Bound, Bounds};
 pub use consistency::{Append, Sequential, Staleness};
 pub use counterexample::Counterexample;
 pub use coverage::Coverage;
 pub use crashes::Crashes;
+pub use event_ref::EventRef;
 pub use evidence::{Consistency, Evidence, Expectations, ExpectedFault};
-pub use finding::{Anomaly, Budget, Checker, EventRef, Finding, Verdict, check, verdict};
+pub use finding::{Anomaly, Budget, Checker, Finding, Verdict, check, verdict};
 pub use history::History;
 pub use json::{Malformed, Warning};
 pub use linearizable::Linearizable;

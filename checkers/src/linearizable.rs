@@ -11,22 +11,20 @@ mod certificate;
 mod dense;
 mod depth_first;
 mod explain;
+mod future;
 #[cfg(test)]
 mod fuzz;
 mod hash;
 mod judge;
 mod layer;
 mod objects;
+mod overwritten;
 mod reductions;
 mod search;
 mod sets;
 mod shrink;
 pub mod stream;
 mod zones;
-
-use std::collections::BTreeMap;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub use call::{Call, replay};
 pub use certificate::{Certificate, Refused, calls_of_key, certify};
@@ -40,6 +38,7 @@ pub use zones::{Zones, zones};
 use crate::evidence::{Consistency, Evidence};
 use crate::finding::{ANOMALIES_MAX, Anomaly, Budget, Checker, Finding, Verdict, count, seconds};
 use crate::history::{History, Operation};
+use crate::keys::{by_key, for_each_key};
 use crate::model::{Counter, List, Lock, Object, Queue, Register, Set};
 
 /// The checker; the workload tells which model the keys follow.
@@ -64,10 +63,8 @@ impl Checker for Linearizable {
     fn check(&self, evidence: &Evidence, budget: Budget) -> Finding {
         let history = &evidence.history;
         let object = Object::of(history);
-        if let Some(misfit) = object.misfit(history) {
-            let line = history.locate(misfit.invoke_event);
-            let summary = format!("{line}: a {} knows no such {}", object.name(), misfit.op.kind());
-            return Finding::new(self, Verdict::Unknown, summary);
+        if let Some(objection) = object.objection(history) {
+            return Finding::new(self, Verdict::Unknown, objection);
         }
         let judge_key = match object {
             Object::Register => judge_key,
@@ -77,14 +74,8 @@ impl Checker for Linearizable {
             Object::Queue => objects::judge_key::<Queue>,
             Object::Lock => objects::judge_key::<Lock>,
         };
-        let mut keys: BTreeMap<&str, Vec<&Operation>> = BTreeMap::new();
-        for operation in history.operations() {
-            if let Some(key) = operation.op.key() {
-                keys.entry(key).or_default().push(operation);
-            }
-        }
-        let keys: Vec<(&str, Vec<&Operation>)> = keys.into_iter().collect();
-        let judged = in_parallel(&keys, |(key, operations)| judge_key(history, key, operations, budget));
+        let keys = by_key(history.operations());
+        let judged = for_each_key(&keys, |key, operations| judge_key(history, key, operations, budget));
 
         let mut illegal = Vec::new();
         let mut undecided = Vec::new();
@@ -188,31 +179,4 @@ fn undecided(
             .to_owned(),
     );
     Anomaly { title: "undecided".to_owned(), text, events }
-}
-
-/// Applies `work` to each item on as many threads as there are cores; the results are in the order of the
-/// items, whoever was faster.
-fn in_parallel<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(items.len());
-    let upcoming = AtomicUsize::new(0);
-    let results: Vec<Mutex<Option<R>>> = items.iter().map(|_| Mutex::new(None)).collect();
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let index = upcoming.fetch_add(1, Ordering::Relaxed);
-                    let Some(item) = items.get(index) else { return };
-                    let result = work(item);
-                    *results[index].lock().expect("no thread panics while it holds a result") = Some(result);
-                }
-            });
-        }
-    });
-    results
-        .into_iter()
-        .map(|slot| {
-            let result = slot.into_inner().expect("no thread panics while it holds a result");
-            result.expect("every item was taken by one thread")
-        })
-        .collect()
 }

@@ -64,7 +64,8 @@ pub fn draw_first(evidence: &Evidence, findings: &[Finding]) -> Option<String> {
 pub fn draw(evidence: &Evidence, finding: &Finding) -> Option<String> {
     let anomaly = finding.anomalies.first()?;
     let mut core = Counterexample::of(evidence, anomaly);
-    core.operations.truncate(CORE_MAX);
+    // A long core is understood from its end.
+    core.operations.drain(..core.operations.len().saturating_sub(CORE_MAX));
     core.trace.truncate(EVENTS_MAX);
     (!core.is_empty()).then(|| Picture::new(evidence, core).draw(finding, anomaly))
 }
@@ -208,10 +209,11 @@ impl<'a> Picture<'a> {
                 self.svg.told_rect(&class, (left, self.y), (width, BAR), &bar.label);
                 continue;
             };
-            let (start, end, anchor, at) = beside_bar(left, right, &bar.label);
+            let label = fitted(left, right, &bar.label);
+            let (start, end, anchor, at) = beside_bar(left, right, &label);
             let y = self.y + lanes.take(start, end) as f64 * ROW;
             self.svg.told_rect(bar.class, (left, y), (width, BAR), &bar.label);
-            self.svg.text("", (at, y + 13.5), anchor, &bar.label);
+            self.svg.text("", (at, y + 13.5), anchor, &label);
             spots[index] = Spot { left, right: left + width, middle: y + BAR / 2.0 };
         }
         self.row_name(&format!("p{}", process.0), self.y);
@@ -219,7 +221,8 @@ impl<'a> Picture<'a> {
     }
 
     fn arrows(&mut self, spots: &[Spot]) {
-        for arrow in arrows(&self.core.operations).into_iter().take(ARROWS_MAX) {
+        let arrows = arrows(&self.core.operations);
+        for arrow in &arrows[arrows.len().saturating_sub(ARROWS_MAX)..] {
             let (from, to) = (spots[arrow.from], spots[arrow.to]);
             let (class, begin, end) = if arrow.before {
                 ("before", (from.right, from.middle), (to.left, to.middle))
@@ -245,6 +248,7 @@ impl<'a> Picture<'a> {
         for (node, events) in rows {
             let mut lanes = Lanes::default();
             for (at, label) in events {
+                let label = fitted(at - 7.0, at + 7.0, &label);
                 let (start, end, anchor, x) = beside_bar(at - 7.0, at + 7.0, &label);
                 let y = self.y + lanes.take(start, end) as f64 * ROW + BAR / 2.0;
                 self.svg.diamond("mark", (at, y));
@@ -389,6 +393,12 @@ fn beside_bar(left: f64, right: f64, label: &str) -> (f64, f64, &'static str, f6
     }
 }
 
+/// As much of a label as fits on one side of the bar or into it; pointing at the bar tells all.
+fn fitted(left: f64, right: f64, label: &str) -> String {
+    let room = (RIGHT + 16.0 - right).max(left - LEFT).max(right - left) - 8.0;
+    clipped_to(label, (room / width_of("x")).max(1.0) as usize)
+}
+
 fn never_returned(completion: Option<&Completion>) -> bool {
     matches!(completion, Some(Completion::Info { .. }) | None)
 }
@@ -402,10 +412,14 @@ fn class_of(completion: Option<&Completion>) -> &'static str {
 }
 
 fn clipped(text: &str) -> String {
-    if text.chars().count() <= LINE_MAX {
+    clipped_to(text, LINE_MAX)
+}
+
+fn clipped_to(text: &str, characters_max: usize) -> String {
+    if text.chars().count() <= characters_max {
         return text.to_owned();
     }
-    let mut short: String = text.chars().take(LINE_MAX - 1).collect();
+    let mut short: String = text.chars().take(characters_max - 1).collect();
     short.push('…');
     short
 }

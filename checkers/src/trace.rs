@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::finding::EventRef;
+use crate::event_ref::EventRef;
 use crate::history::NodeId;
 use crate::json::{self, Line, Malformed, Warning};
 

@@ -1,11 +1,13 @@
 //! Every verdict has a certificate, the checker accepts its own, and refuses one that was tampered with.
 
+mod peers;
 mod random;
 
 use checkers::Budget;
 use checkers::history::{History, Op, Reply};
-use checkers::linearizable::{Call, Certificate, calls_of_key, certify};
+use checkers::linearizable::{Call, Certificate, Zones, calls_of_key, certify, zones};
 use checkers::model::Register;
+use peers::fuzz::draw;
 use random::{Shape, for_all};
 
 fn initial() -> Register {
@@ -73,6 +75,24 @@ fn random_histories_have_certificates_that_hold() {
 }
 
 #[test]
+fn cores_of_values_that_were_overwritten_hold() {
+    let mut overwritten = 0;
+    for seed in 0..4_000 {
+        let calls = draw(seed);
+        if let Zones::Overwritten(_) = zones(&initial(), &calls) {
+            let core = Certificate::Core(core(&calls));
+            assert_eq!(
+                core.verify(&initial(), &calls, Budget::default()),
+                Ok(false),
+                "seed {seed}: {calls:#?}"
+            );
+            overwritten += 1;
+        }
+    }
+    assert!(overwritten > 100, "only {overwritten} were of this kind");
+}
+
+#[test]
 fn an_order_is_refused_if_it_contradicts_the_model_or_real_time() {
     let mut order = order(&fresh());
     order.reverse();
@@ -98,8 +118,21 @@ fn an_order_of_another_history_is_refused() {
 fn a_core_is_refused_without_the_call_that_explains_it() {
     // Without the write of 1 nobody could have read 1: impossible as well, but no proof about the history.
     let mut tampered = core(&stale());
-    tampered.retain(|call| call.id != 0);
+    tampered.retain(|call| call.id > 1);
     assert!(refused(&Certificate::Core(tampered), &stale()).contains("leaves out call 0"));
+}
+
+#[test]
+fn a_core_may_begin_with_a_write_that_is_before_all_of_it() {
+    // Whatever the write of 1 did, the write of 2 came behind it, and the read behind that.
+    let begins = |calls: &[Call<Register>]| Certificate::Core(calls[1..3].to_vec());
+    assert_eq!(begins(&stale()).verify(&initial(), &stale(), Budget::default()), Ok(false));
+    // Beside the read it is not before it.
+    assert!(refused(&begins(&fresh()), &fresh()).contains("leaves out call 0"));
+    // And what returned after it began may have come behind it.
+    let mut beside = stale();
+    beside[0].returned = Some(30);
+    assert!(refused(&begins(&beside), &beside).contains("leaves out call 0"));
 }
 
 #[test]

@@ -174,3 +174,56 @@ fn findings_hold_the_core_beside_the_anomaly() {
         })
     );
 }
+
+/// Appends to one list by transactions or by single operations, and in the end a read that misses one of them.
+fn long_list(is_txn: bool) -> String {
+    use std::fmt::Write;
+    let mut events = String::new();
+    let mut happen = |process: u64, time: u64, op: String, reply: String| {
+        writeln!(events, r#"{{"time":{time},"type":"invoke","process":{process},"node":"n1",{op}}}"#)
+            .expect("a string takes all");
+        writeln!(events, r#"{{"time":{},"type":"ok","process":{process},{reply}}}"#, time + 9_000_000)
+            .expect("a string takes all");
+    };
+    for value in 1..=40 {
+        let (op, reply) = if is_txn {
+            let ops = format!(r#""ops":[["append","x",{value}],["append","y",{value}]]"#);
+            (format!(r#""f":"txn",{ops}"#), format!(r#""reply":"txn",{ops}"#))
+        } else {
+            (format!(r#""f":"append","key":"x","value":{value}"#), r#""reply":"append""#.to_owned())
+        };
+        happen(value % 3, value * 10_000_000, op, reply);
+    }
+    let seen = |missing: u64| {
+        let seen: Vec<String> =
+            (1..=40).filter(|value| *value != missing).map(|value| value.to_string()).collect();
+        seen.join(",")
+    };
+    for (process, missing) in [(5, 0), (6, 37)] {
+        let (op, reply) = if is_txn {
+            let read = |seen: &str| format!(r#""ops":[["r","x",{seen}],["r","y",null]]"#);
+            let told = format!(r#""ops":[["r","x",[{0}]],["r","y",[{0}]]]"#, seen(missing));
+            (format!(r#""f":"txn",{}"#, read("null")), format!(r#""reply":"txn",{told}"#))
+        } else {
+            let values = seen(missing);
+            (r#""f":"read","key":"x""#.to_owned(), format!(r#""reply":"read-list","values":[{values}]"#))
+        };
+        happen(process, 370_000_000 + process * 10_000_000, op, reply);
+    }
+    events
+}
+
+#[test]
+fn long_lists_are_drawn_by_their_ends() {
+    for is_txn in [false, true] {
+        let mut evidence = evidence(&long_list(is_txn), &[N1]);
+        let text = HEADER.replace("\"register\"", "\"append-list\"");
+        let text = format!("{text}\n{}", long_list(is_txn));
+        evidence.history = History::parse(&text, "history.jsonl").expect("a well-formed history").0;
+        let picture = draw_first(&evidence, &judged(&evidence)).expect("a lost append has a picture");
+        assert_well_formed(&picture);
+        // What is missing shows.
+        assert!(picture.contains("[1 … 36, 38 … 40]"), "{picture}");
+        assert!(!picture.contains("19, 20, 21"), "{picture}");
+    }
+}

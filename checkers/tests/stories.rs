@@ -69,6 +69,16 @@ mod append {
     }
 
     #[test]
+    fn single_appends() {
+        check("append/single_appends.txt");
+    }
+
+    #[test]
+    fn single_appends_in_order() {
+        check("append/single_appends_in_order.txt");
+    }
+
+    #[test]
     fn stale_but_sequential() {
         check("append/stale_but_sequential.txt");
     }
@@ -165,6 +175,11 @@ mod linearizable {
     #[test]
     fn never_returned_seen_and_gone() {
         check("linearizable/never_returned_seen_and_gone.txt");
+    }
+
+    #[test]
+    fn stale_read_of_few_values() {
+        check("linearizable/stale_read_of_few_values.txt");
     }
 
     #[test]
@@ -476,6 +491,25 @@ mod recovery {
     }
 }
 
+mod bounds {
+    use super::check;
+
+    #[test]
+    fn within() {
+        check("bounds/within.txt");
+    }
+
+    #[test]
+    fn out_of_bounds() {
+        check("bounds/out_of_bounds.txt");
+    }
+
+    #[test]
+    fn not_reached() {
+        check("bounds/not_reached.txt");
+    }
+}
+
 mod crashes {
     use super::check;
 
@@ -492,6 +526,21 @@ mod crashes {
     #[test]
     fn nobody_died() {
         check("crashes/nobody_died.txt");
+    }
+
+    #[test]
+    fn a_node_may_stop_where_its_disk_refuses() {
+        check("crashes/disk_refuses.txt");
+    }
+
+    #[test]
+    fn the_disk_of_another_node_is_no_reason_to_stop() {
+        check("crashes/disk_refuses_another.txt");
+    }
+
+    #[test]
+    fn a_panic_is_a_crash_also_where_the_disk_refuses() {
+        check("crashes/panic_under_a_refusing_disk.txt");
     }
 }
 

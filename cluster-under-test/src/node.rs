@@ -216,7 +216,9 @@ impl Node {
         };
         failpoints.hit(failpoint::AFTER_RECOVERY);
 
-        let storage = opened.storage.with_failpoints(failpoints.clone());
+        let rules = settings.bug.map_or(&Paper as &'static dyn Rules, |bug| bug.rules);
+        let storage = if rules.syncs_writes() { opened.storage } else { opened.storage.without_syncs() };
+        let storage = storage.with_failpoints(failpoints.clone());
         let writer = Writer::start(storage, move |outcome| {
             // The loop is gone only when the node stops.
             let _ = report.send(outcome);
@@ -227,7 +229,6 @@ impl Node {
         let (transport, received) =
             Transport::start(&settings.membership, peers, settings.election_timeout, rng);
 
-        let rules = settings.bug.map_or(&Paper as &'static dyn Rules, |bug| bug.rules);
         let (raft, outputs) = Raft::new(settings.raft, rules, opened.recovered);
         let seen = Standing { role: raft.role(), term: raft.term(), leader: raft.leader() };
         let mut node = Self {

@@ -164,6 +164,13 @@ pub trait Rules: Sync {
         true
     }
 
+    /// Whether what is written to the log is synced at all (Figure 2, persistent state).
+    ///
+    /// A written page lives in the kernel's cache: it survives the node, but not the machine.
+    fn syncs_writes(&self) -> bool {
+        true
+    }
+
     // Commit.
 
     /// The highest index that a quorum has, given how far each member's log matches (Figure 2, leaders).

@@ -15,11 +15,12 @@ use std::process::{Child, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use checkers::history::{Completion, NodeId, Op};
+use checkers::model::Object;
 use harness::cluster::Cluster;
-use harness::config::{RunConfig, Settings};
+use harness::config::{Reads, RunConfig, Settings};
 use harness::plan::{Plan, plan};
 use harness::run_dir::{Purpose, RunDir};
-use harness::system::{self, NodeSpec};
+use harness::system::{self, ClientOptions, NodeSpec};
 use nemesis::net::{self, Request, Sandbox};
 use rand::{Rng, SeedableRng};
 use rand_pcg::Pcg64Mcg;
@@ -107,6 +108,8 @@ fn boot_on_loopback(directory: &Path, seed: u64) -> Result<Duration, Failure> {
         members: members.clone(),
         data_dir: run.data(id),
         trace: run.trace(id),
+        failpoints: None,
+        joins: false,
         seed: seeds.next_u64(),
     });
     let specs = specs.collect::<Vec<_>>();
@@ -138,7 +141,9 @@ impl Drop for Nodes {
 
 fn first_write(node: &NodeSpec, began: Instant) -> Result<Duration, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut client = system::find("raft-kv")?.client(node, Duration::from_secs(2));
+    let options =
+        ClientOptions { timeout: Duration::from_secs(2), reads: Reads::ReadIndex, object: Object::Register };
+    let mut client = system::find("raft-kv")?.client(node, options);
     let write = Op::Write { key: "first".to_owned(), value: 1 };
     runtime.block_on(async {
         loop {

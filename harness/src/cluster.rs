@@ -1,23 +1,28 @@
-//! The running cluster: the OS processes of the nodes, their links, and who leads.
+//! The running cluster: the OS processes of the nodes, their links and disks, and who leads.
 //!
 //! This is where the nemesis's capabilities meet a real system. Every way out of it kills and reaps the nodes; if the
 //! harness itself is killed, the pid namespace takes them along.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::net::Ipv4Addr;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, ExitStatus, Stdio};
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use checkers::history::NodeId;
-use nemesis::cluster::{ClusterError, Failpoints, Links, Membership, Processes};
+use nemesis::clock::probe::Probe;
+use nemesis::clock::{Change, Child, Clock, NodeClock};
+use nemesis::cluster::{Clocks, ClusterError, Disks, Failpoints, Links, Membership, Processes};
+use nemesis::disk::{self, Disk, FaultyDisk};
+use nemesis::faults::Needs;
 use nemesis::net::{Burst, Link, LinkCounters, Network, Rule, Sighting};
 use nemesis::signals::Signals;
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use rand::{Rng, SeedableRng};
 use rand_pcg::Pcg64Mcg;
@@ -38,6 +43,8 @@ use failpoints::Armed;
 const SUPERVISION_PERIOD: Duration = Duration::from_millis(50);
 /// Log lines kept of a node that died.
 const LOG_LINES: usize = 12;
+/// How often a node is looked at that was killed while it may wait for its disk.
+const REAP_PERIOD: Duration = Duration::from_millis(1);
 
 /// A handle on the cluster of one run. Clones are handles on the same cluster.
 #[derive(Clone)]
@@ -51,11 +58,17 @@ struct Shared {
     run: RunDir,
     specs: BTreeMap<NodeId, NodeSpec>,
     network: Network,
+    /// Of nodes whose clocks the plan bends. Others are started as they are.
+    clocks: BTreeMap<NodeId, NodeClock>,
+    /// Of each node, where a fault of the plan needs them. Unmounted after the processes have ended.
+    disks: BTreeMap<NodeId, Arc<Disk>>,
     observer: Observer,
     processes: Mutex<BTreeMap<NodeId, Process>>,
     /// Deaths that were noticed by the way and not yet told.
     untold: Mutex<Vec<Death>>,
     armed: Armed,
+    /// Nodes that were started last with an empty disk, after the cluster was.
+    wiped: Mutex<BTreeSet<NodeId>>,
 }
 
 enum Process {
@@ -82,7 +95,10 @@ impl Cluster {
         let system = system::find(&plan.system)?;
         let nodes = run.node_ids(plan);
         let members = nodes.iter().map(|&node| (node, network.address(node))).collect::<Vec<_>>();
+        let disks = disks(plan, run)?;
         let mut seeds = Pcg64Mcg::seed_from_u64(plan.streams.nodes);
+        // Without a fault that needs them, nodes do not look for them.
+        let has_failpoints = plan.schedule.needs(Needs::Failpoints);
         let specs = members
             .iter()
             .map(|&(id, address)| {
@@ -90,8 +106,10 @@ impl Cluster {
                     id,
                     address,
                     members: members.clone(),
-                    data_dir: run.data(id),
+                    data_dir: disks.get(&id).map_or_else(|| run.data(id), |disk| disk.data()),
                     trace: run.trace(id),
+                    failpoints: has_failpoints.then(|| run.node(id).join("failpoints")),
+                    joins: false,
                     seed: seeds.next_u64(),
                 };
                 (id, spec)
@@ -105,6 +123,7 @@ impl Cluster {
             .collect();
         let observer = Observer::start(traces)
             .map_err(|error| Error::harness(format!("failed to start the observer thread: {error}")))?;
+        let clocks = clocks(plan, &nodes)?;
         let processes = Mutex::new(nodes.iter().map(|&node| (node, Process::Down)).collect());
         Ok(Self {
             shared: Arc::new(Shared {
@@ -113,10 +132,13 @@ impl Cluster {
                 run: run.clone(),
                 specs,
                 network,
+                clocks,
+                disks,
                 observer,
                 processes,
                 untold: Mutex::default(),
                 armed: Armed::default(),
+                wiped: Mutex::default(),
             }),
         })
     }
@@ -182,7 +204,7 @@ impl Cluster {
 
     /// A node ended that nobody had killed: a fault that armed a failpoint will ask, of anything else the run is told.
     fn ended_by_itself(&self, node: NodeId, status: ExitStatus) {
-        let at_point = self.shared.system.points().map(|points| points.exit_status);
+        let at_point = self.shared.system.failpoints().map(|points| points.exit_status);
         if !self.shared.armed.explains(node, status, at_point) {
             let death =
                 Death { node, status: in_words(status), crash: is_crash(status), log: self.log_tail(node) };
@@ -229,12 +251,26 @@ impl Cluster {
         for (&node, process) in self.processes().iter_mut() {
             if let Process::Up(child) = process {
                 // Failing means that it has just ended; either way it is reaped here.
-                let _ = child.kill();
-                let _ = child.wait();
+                let _ = end(child, self.shared.disks.get(&node));
                 *process = Process::Down;
                 self.shared.observer.down(node);
             }
         }
+    }
+
+    /// Copies what is on the nodes' disks into the run directory, with the disks' journals, as the disks go with this
+    /// cluster. Gives the nodes whose disks were full because memory for them had run out.
+    pub fn keep_data(&self) -> Result<Vec<NodeId>> {
+        let mut full = Vec::new();
+        for (&node, disk) in &self.shared.disks {
+            let (data, journal) = (self.shared.run.data(node), self.shared.run.disk_journal(node));
+            disk.dump_to(&data).map_err(|error| Error::io("copy a disk to", &data, &error))?;
+            std::fs::write(&journal, disk.journal()).map_err(|error| Error::io("write", &journal, &error))?;
+            if disk.refused_by_capacity() > 0 {
+                full.push(node);
+            }
+        }
+        Ok(full)
     }
 
     fn processes(&self) -> MutexGuard<'_, BTreeMap<NodeId, Process>> {
@@ -245,24 +281,31 @@ impl Cluster {
         self.shared.untold.lock().expect("nobody panics while holding the deaths")
     }
 
+    fn wiped(&self) -> MutexGuard<'_, BTreeSet<NodeId>> {
+        self.shared.wiped.lock().expect("nobody panics while holding the wiped nodes")
+    }
+
     fn spawn(&self, node: NodeId) -> std::io::Result<Child> {
-        let spec = &self.shared.specs[&node];
+        let mut spec = self.shared.specs[&node].clone();
+        spec.joins = self.wiped().contains(&node);
         let dir = self.shared.run.node(node);
         let log = |name: &str| File::options().append(true).create(true).open(dir.join(name));
-        let mut command = self.shared.system.command(spec, &self.shared.plan.settings);
+        let mut command = self.shared.system.command(&spec, &self.shared.plan.settings);
         command.stdin(Stdio::null()).stdout(log("stdout.log")?).stderr(log("stderr.log")?);
         self.shared.network.command_in(node, &mut command)?;
-        command.spawn()
+        match self.shared.clocks.get(&node) {
+            Some(clock) => clock.spawn(command),
+            None => Child::plain(&mut command),
+        }
     }
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
         let processes = self.processes.get_mut().expect("nobody panics while holding the processes");
-        for process in processes.values_mut() {
+        for (node, process) in processes.iter_mut() {
             if let Process::Up(child) = process {
-                let _ = child.kill();
-                let _ = child.wait();
+                let _ = end(child, self.disks.get(node));
             }
         }
     }
@@ -302,8 +345,16 @@ impl nemesis::cluster::Cluster for Cluster {
         Some(self)
     }
 
+    fn clocks(&mut self) -> Option<&mut dyn Clocks> {
+        if self.shared.clocks.is_empty() { None } else { Some(self) }
+    }
+
+    fn disks(&mut self) -> Option<&mut dyn Disks> {
+        (!self.shared.disks.is_empty()).then_some(self as &mut dyn Disks)
+    }
+
     fn failpoints(&mut self) -> Option<&mut dyn Failpoints> {
-        self.shared.system.points().is_some().then_some(self as &mut dyn Failpoints)
+        self.shared.system.failpoints().is_some().then_some(self as &mut dyn Failpoints)
     }
 
     fn membership(&mut self) -> Option<&mut dyn Membership> {
@@ -318,7 +369,7 @@ impl nemesis::cluster::Cluster for Cluster {
 impl Processes for Cluster {
     fn pid(&self, node: NodeId) -> Option<Pid> {
         match Cluster::processes(self).get(&node)? {
-            Process::Up(child) => Some(pid_of(child)),
+            Process::Up(child) => Some(child.pid()),
             Process::Down => None,
         }
     }
@@ -338,8 +389,7 @@ impl Processes for Cluster {
             self.ended_by_itself(node, status);
             return Err(ClusterError::Down(node));
         }
-        child.kill().map_err(os)?;
-        child.wait().map(in_words).map_err(os)
+        end(&mut child, self.shared.disks.get(&node)).map(in_words).map_err(os)
     }
 
     fn start(&mut self, node: NodeId) -> std::result::Result<Pid, ClusterError> {
@@ -354,7 +404,7 @@ impl Processes for Cluster {
             self.ended_by_itself(node, status);
         }
         let child = self.spawn(node).map_err(|source| ClusterError::Os { action: "start", node, source })?;
-        let pid = pid_of(&child);
+        let pid = child.pid();
         *process = Process::Up(child);
         Ok(pid)
     }
@@ -373,8 +423,15 @@ impl Processes for Cluster {
         if matches!(processes.get(&node), Some(Process::Up(_))) {
             return Err(ClusterError::Up(node));
         }
+        if let Some(disk) = self.shared.disks.get(&node) {
+            disk.wipe();
+            self.wiped().insert(node);
+            return Ok(());
+        }
         let data = &self.shared.specs[&node].data_dir;
-        std::fs::remove_dir_all(data).map_err(|source| ClusterError::Os { action: "wipe", node, source })
+        std::fs::remove_dir_all(data).map_err(|source| ClusterError::Os { action: "wipe", node, source })?;
+        self.wiped().insert(node);
+        Ok(())
     }
 }
 
@@ -388,7 +445,13 @@ impl Cluster {
         // Held while signalling, so that the pid cannot be reaped and reused in between.
         let processes = self.processes();
         let Some(Process::Up(child)) = processes.get(&node) else { return Err(ClusterError::Down(node)) };
-        kill(pid_of(child), signal).map_err(|errno| ClusterError::Os { action, node, source: errno.into() })
+        child.signal(signal).map_err(|source| ClusterError::Os { action, node, source })
+    }
+}
+
+impl Disks for Cluster {
+    fn disk(&self, node: NodeId) -> Arc<dyn FaultyDisk> {
+        Arc::clone(&self.shared.disks[&node]) as Arc<dyn FaultyDisk>
     }
 }
 
@@ -416,8 +479,77 @@ impl Links for Cluster {
     }
 }
 
-fn pid_of(child: &Child) -> Pid {
-    Pid::from_raw(i32::try_from(child.id()).expect("the kernel's pids fit an i32"))
+impl Clocks for Cluster {
+    fn bend(&mut self, node: NodeId, clock: Clock, change: Change) -> std::result::Result<(), ClusterError> {
+        self.clock(node).bend(clock, change).map_err(|source| os("bend a clock of", node, source))
+    }
+
+    fn restore(&mut self, node: NodeId, clock: Clock) -> std::result::Result<(), ClusterError> {
+        self.clock(node).restore(clock).map_err(|source| os("heal a clock of", node, source))
+    }
+
+    fn is_bent(&self, node: NodeId, clock: Clock) -> bool {
+        self.clock(node).is_bent(clock)
+    }
+
+    fn probe(&self, node: NodeId) -> std::result::Result<Probe, ClusterError> {
+        Probe::start(self.clock(node)).map_err(|source| os("start a probe of the clocks of", node, source))
+    }
+
+    fn is_hooked(&self, node: NodeId) -> std::result::Result<bool, ClusterError> {
+        let Some(pid) = Processes::pid(self, node) else { return Err(ClusterError::Down(node)) };
+        self.clock(node).is_mapped_by(pid).map_err(|source| os("look at the memory of", node, source))
+    }
+}
+
+impl Cluster {
+    fn clock(&self, node: NodeId) -> &NodeClock {
+        self.shared.clocks.get(&node).expect("a cluster that has clocks has them for every node")
+    }
+}
+
+fn os(action: &'static str, node: NodeId, source: std::io::Error) -> ClusterError {
+    ClusterError::Os { action, node, source }
+}
+
+/// The clocks of the nodes, as far as the plan bends them; none if it bends none, so that such a run costs nothing.
+fn clocks(plan: &Plan, nodes: &[NodeId]) -> Result<BTreeMap<NodeId, NodeClock>> {
+    let Some(level) = nemesis::faults::clocks_needed_by(&plan.schedule) else { return Ok(BTreeMap::new()) };
+    nemesis::clock::test(level).map_err(|reason| Error::harness(&reason).help(reason.help))?;
+    let clock = |&node| NodeClock::new(level).map(|clock| (node, clock));
+    nodes
+        .iter()
+        .map(clock)
+        .collect::<std::io::Result<_>>()
+        .map_err(|error| Error::harness(format!("failed to make the memory that bends clocks: {error}")))
+}
+
+/// A disk for each node, if a fault of the plan acts on disks; else the nodes keep their data in the run directory.
+fn disks(plan: &Plan, run: &RunDir) -> Result<BTreeMap<NodeId, Arc<Disk>>> {
+    if !plan.schedule.needs(Needs::Disks) {
+        return Ok(BTreeMap::new());
+    }
+    let mount = |node: NodeId| {
+        let at = run.mount_point(node);
+        std::fs::create_dir(&at).map_err(|error| Error::io("create", &at, &error))?;
+        let disk = Disk::mount(Path::new(disk::DEVICE), &at, disk::CAPACITY_BYTES)
+            .map_err(|error| Error::harness(&error).help(error.help()))?;
+        Ok((node, Arc::new(disk)))
+    };
+    run.node_ids(plan).into_iter().map(mount).collect()
+}
+
+/// SIGKILL, and wait until the process is reaped. One that waits for its disk ends only when it is answered.
+fn end(child: &mut Child, disk: Option<&Arc<Disk>>) -> std::io::Result<ExitStatus> {
+    child.kill()?;
+    let Some(disk) = disk else { return child.wait() };
+    loop {
+        disk.abandon();
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        thread::sleep(REAP_PERIOD);
+    }
 }
 
 fn in_words(status: ExitStatus) -> String {

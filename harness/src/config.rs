@@ -1,5 +1,6 @@
 //! What was asked of a run: the command line, checked, before anything is drawn from the seed.
 
+use checkers::Consistency;
 use nemesis::faults::selection::Choice;
 use serde::{Deserialize, Serialize};
 
@@ -30,15 +31,19 @@ pub struct Settings {
     pub bug: Option<String>,
 }
 
-/// How a leader knows that no other one has been elected meanwhile.
+/// How reads are served.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reads {
-    /// It asks a majority for each read (Raft thesis, §6.4).
+    /// The leader asks a majority for each read whether it still leads (Raft thesis, §6.4).
     #[default]
+    #[value(alias = "linearizable")]
     ReadIndex,
-    /// It trusts that none comes up for most of an election timeout, by its own clock (§6.4.1).
+    /// The leader trusts that no other comes up for most of an election timeout, by its own clock (§6.4.1).
     Lease,
+    /// Clients ask for what the node has, however old that is. Updates are linearizable all the same.
+    #[value(alias = "local")]
+    Serializable,
 }
 
 fn usual_lease_margin() -> u32 {
@@ -92,6 +97,23 @@ impl Settings {
     }
 }
 
+/// Reads `linearizable`, `sequential` or `stale-ms=N`.
+///
+/// # Errors
+///
+/// Says what there is.
+pub fn parse_consistency(text: &str) -> std::result::Result<Consistency, String> {
+    match text.split_once('=') {
+        None if text == "linearizable" => Ok(Consistency::Linearizable),
+        None if text == "sequential" => Ok(Consistency::Sequential),
+        Some(("stale-ms", bound)) => bound
+            .parse()
+            .map(Consistency::StaleWithinMs)
+            .map_err(|_| format!("`{bound}` is not a whole number of milliseconds")),
+        None | Some(_) => Err("there are linearizable, sequential and stale-ms=N".to_owned()),
+    }
+}
+
 /// Everything that was asked.
 #[derive(Clone, Debug)]
 pub struct RunConfig {
@@ -125,6 +147,8 @@ pub struct RunConfig {
     pub unavailable_max_ms: Option<u64>,
     /// The scenario whose faults are injected, in place of random ones.
     pub scenario: Option<Scenario>,
+    /// What the system promises, and is judged by.
+    pub consistency: Consistency,
     /// How the nodes are set.
     pub settings: Settings,
 }
@@ -172,6 +196,7 @@ impl RunConfig {
             recovery_limit_ms: 1,
             unavailable_max_ms: None,
             scenario: None,
+            consistency: Consistency::default(),
             settings,
         }
     }
@@ -218,7 +243,18 @@ mod tests {
             recovery_limit_ms: 20_000,
             unavailable_max_ms: None,
             scenario: None,
+            consistency: Consistency::default(),
             settings: Settings::default(),
+        }
+    }
+
+    #[test]
+    fn a_consistency_is_read_by_its_name() {
+        assert_eq!(parse_consistency("sequential"), Ok(Consistency::Sequential));
+        assert_eq!(parse_consistency("stale-ms=250"), Ok(Consistency::StaleWithinMs(250)));
+        assert!(parse_consistency("stale-ms=fast").expect_err("no number").contains("fast"));
+        for unknown in ["strict", "stale-ms", "sequential=1"] {
+            assert!(parse_consistency(unknown).expect_err("no such").contains("stale-ms=N"));
         }
     }
 

@@ -28,7 +28,8 @@ use crate::plan::Plan;
 use crate::recorder::Recorder;
 use crate::report::Progress;
 use crate::stop::Stop;
-use crate::workload::{self, Generator, Part};
+use crate::system::ClientOptions;
+use crate::workload::{self, Generator, Seat, has_written};
 
 /// A client whose operation failed at once (its node is down) waits this long, so that it does not spin.
 const AFTER_FAIL: Duration = Duration::from_millis(100);
@@ -137,7 +138,7 @@ impl Clients {
         let mut seeds = Pcg64Mcg::seed_from_u64(plan.streams.operations);
         for number in 0..plan.concurrency {
             let node = nodes[number as usize % nodes.len()];
-            let part = Part::of(number, nodes.len());
+            let seat = Seat::of(number, nodes.len());
             let mut process = Process::new(plan, cluster, recorder, node);
             let (generator, end) = (Arc::clone(generator), end.clone());
             let mut rng = Pcg64Mcg::seed_from_u64(seeds.random());
@@ -147,9 +148,9 @@ impl Clients {
                 let mut due = Instant::now() + period.mul_f64(rng.random());
                 // At a low rate the next operation is due long after the end.
                 while end.sleep(due.saturating_duration_since(Instant::now())).await {
-                    let op = generator.next(part, &mut rng);
+                    let op = generator.next(seat, &mut rng);
                     let completion = process.perform(&op).await;
-                    generator.completed(&op, &completion);
+                    generator.completed(seat, &op, &completion);
                     if !matches!(completion, Completion::Ok(_)) {
                         sleep(AFTER_FAIL).await;
                     }
@@ -181,8 +182,7 @@ struct Process {
 
 impl Process {
     fn new(plan: &Plan, cluster: &Cluster, recorder: &Arc<Recorder>, node: NodeId) -> Self {
-        let time_limit = Duration::from_millis(plan.operation_timeout_ms);
-        let client = cluster.system().client(cluster.spec(node), time_limit);
+        let client = cluster.system().client(cluster.spec(node), ClientOptions::of(plan));
         let (cluster, recorder) = (cluster.clone(), Arc::clone(recorder));
         Self { id: recorder.new_process(), node, client, cluster, recorder }
     }
@@ -213,15 +213,16 @@ async fn recover(
         let mut process = Process::new(plan, cluster, recorder, node);
         let generator = Arc::clone(generator);
         let mut rng = Pcg64Mcg::seed_from_u64(plan.streams.operations ^ u64::from(node.0));
+        let seat = Seat::probe(plan.concurrency, node);
         probes.spawn(async move {
             let mut written = false;
             // The last operation is a success, so the node serves; one of them was a write, so it can commit.
             loop {
-                let op = generator.next(Part::Mixed, &mut rng);
+                let op = generator.next(seat, &mut rng);
                 let completion = process.perform(&op).await;
-                generator.completed(&op, &completion);
+                generator.completed(seat, &op, &completion);
                 if matches!(completion, Completion::Ok(_)) {
-                    written |= matches!(op, Op::Write { .. });
+                    written |= has_written(&op, &completion);
                     if written {
                         return;
                     }

@@ -25,6 +25,8 @@ pub struct Judgement {
     pub findings: Vec<Finding>,
     /// What the run exercised.
     pub summary: Summary,
+    /// The fault that came before the first violation, in words.
+    pub fault: Option<String>,
     /// What it passed through; nothing is told of a history that stands alone.
     pub situations: Vec<Observed>,
     /// What was odd about the files, and did not keep them from being judged.
@@ -106,8 +108,9 @@ pub fn export_edn(from: &Path, to: &Path) -> Result<()> {
 fn judge(checkers: &[&dyn Checker], evidence: &Evidence, warnings: Vec<Warning>) -> Judgement {
     let findings = checkers::check(checkers, evidence, Budget::default());
     let (verdict, picture) = (checkers::verdict(&findings), picture::draw_first(evidence, &findings));
+    let fault = checkers::blame(evidence, &findings);
     let (summary, situations) = (Summary::of(evidence), Vec::new());
-    Judgement { verdict, findings, summary, situations, warnings, picture }
+    Judgement { verdict, findings, summary, fault, situations, warnings, picture }
 }
 
 fn read_history(path: &Path, name: &str) -> Result<(History, Vec<Warning>)> {

@@ -11,6 +11,7 @@ use std::fs;
 use std::path::Path;
 
 use checkers::history::NodeId;
+use checkers::model::Object;
 use checkers::{Consistency, Expectations, ExpectedFault, SITUATIONS};
 use nemesis::draw::{DrawError, Wish, draw};
 use nemesis::schedule::Schedule;
@@ -142,6 +143,7 @@ pub fn plan(config: &RunConfig, seed: u64) -> Result<Plan> {
     let system = system::find(&config.system)?;
     system.check(config)?;
     let workload = workload::find(&config.workload)?;
+    check_consistency(config)?;
     let streams = Streams::draw(seed);
     let drawn;
     let config = match config.variety {
@@ -163,7 +165,7 @@ pub fn plan(config: &RunConfig, seed: u64) -> Result<Plan> {
         situations: aims(config)?,
         recovery_limit_ms: config.recovery_limit_ms,
         complete: true,
-        consistency: Consistency::default(),
+        consistency: config.consistency,
         unavailable_max_ms: config.unavailable_max_ms,
         bounds: config
             .scenario
@@ -208,6 +210,19 @@ fn random(config: &RunConfig, seed: u64) -> Result<Schedule> {
             DrawError::Unknown(_) | DrawError::TooShort { .. } => usage,
         }
     })
+}
+
+/// A promise that no checker can judge would make every run unknown.
+fn check_consistency(config: &RunConfig) -> Result<()> {
+    let is_aged = matches!(config.consistency, Consistency::StaleWithinMs(_));
+    if is_aged && Object::of_workload(&config.workload) != Object::Register {
+        return Err(Error::usage(format!(
+            "--consistency stale-ms: the age of a read is only known for registers, not for {}",
+            config.workload
+        ))
+        .help("choose --workload register, or --consistency sequential"));
+    }
+    Ok(())
 }
 
 /// Every kind of fault that is in the schedule must have happened at least once.

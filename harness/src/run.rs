@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use checkers::history::{Header, Op};
+use checkers::model::Object;
 use checkers::{Consistency, Verdict};
 use nemesis::net::{Network, NetworkOptions, Sandbox};
 use tokio::time::{Instant, sleep};
@@ -19,6 +20,7 @@ use crate::recorder::Recorder;
 use crate::report::Progress;
 use crate::run_dir::RunDir;
 use crate::stop::Stop;
+use crate::system::ClientOptions;
 
 /// A cluster that serves on no node after this time never will.
 const BOOT_LIMIT: Duration = Duration::from_secs(30);
@@ -55,7 +57,10 @@ pub async fn run(
     };
     let recorder = Arc::new(Recorder::create(&run.history(), clock, &header, stop.clone())?);
     let cluster = boot(plan, run, network, progress, stop).await?;
-    if !options.keep_going && plan.expectations.consistency == Consistency::Linearizable {
+    // Only registers can be judged while the run goes on, and only by the strictest promise.
+    let is_judged_live = Object::of_workload(&plan.workload) == Object::Register
+        && plan.expectations.consistency == Consistency::Linearizable;
+    if is_judged_live && !options.keep_going {
         recorder.judge_live();
     }
 
@@ -67,8 +72,18 @@ pub async fn run(
     }
     let switched = cluster.network().is_running();
     cluster.stop_all();
+    let full = cluster.keep_data()?;
     drop(cluster);
+    for node in run.node_ids(plan) {
+        // Only there if the node had a disk of its own.
+        let _ = std::fs::remove_dir(run.mount_point(node));
+    }
     progress.clear();
+    for node in full {
+        let most = nemesis::disk::CAPACITY_BYTES >> 20;
+        progress
+            .phase("warning", &format!("the disk of {node} was full without a fault: it holds {most} MiB"));
+    }
     driven?;
     if let Some(violation) = recorder.violation() {
         progress.phase("stop", &format!("the run ends early: {violation}"));
@@ -108,8 +123,7 @@ pub async fn boot(
     cluster.start_all()?;
     let read = Op::Read { key: "boot".to_owned() };
     for node in cluster.node_ids() {
-        let time_limit = Duration::from_millis(plan.operation_timeout_ms);
-        let mut client = cluster.system().client(cluster.spec(node), time_limit);
+        let mut client = cluster.system().client(cluster.spec(node), ClientOptions::of(plan));
         // These reads are no part of the history: they change nothing, and nothing has been written.
         while !matches!(client.invoke(&read).await, checkers::history::Completion::Ok(_)) {
             if let Some(death) = cluster.deaths().first() {
@@ -152,6 +166,7 @@ fn forget(run: &RunDir, plan: &Plan, keep_pcap: bool) -> Result<()> {
     for node in run.node_ids(plan) {
         let data = run.data(node);
         std::fs::remove_dir_all(&data).map_err(|error| Error::io("remove", &data, &error))?;
+        let _ = std::fs::remove_file(run.disk_journal(node));
     }
     if !keep_pcap && run.pcap().exists() {
         std::fs::remove_file(run.pcap()).map_err(|error| Error::io("remove", &run.pcap(), &error))?;

@@ -9,6 +9,7 @@
 //!     harness.log      what the harness itself had to say
 //!     network.pcap     packets, on failure or when asked for
 //!     nodes/n1/        stdout.log  stderr.log  trace.jsonl  data/ (kept on failure)
+//!                      disk.log (what was asked of a faulty disk, kept on failure)
 //! ```
 
 use std::fs;
@@ -152,6 +153,16 @@ impl RunDir {
     /// The trace of a node.
     pub fn trace(&self, node: NodeId) -> PathBuf {
         self.node(node).join("trace.jsonl")
+    }
+
+    /// Where a faulty disk of a node is mounted during a run.
+    pub fn mount_point(&self, node: NodeId) -> PathBuf {
+        self.node(node).join("disk")
+    }
+
+    /// `disk.log` of a node.
+    pub fn disk_journal(&self, node: NodeId) -> PathBuf {
+        self.node(node).join("disk.log")
     }
 
     /// The data directory of a node.

@@ -39,17 +39,17 @@ fn the_papers_raft_is_valid_without_pre_vote_and_check_quorum() {
     });
 }
 
-/// A fleet of valid seeds is worth what it passed through. Each of these comes up in one seed of ten or more, so that
-/// two hundred seeds without it mean that the trouble or the eye for it is gone.
+/// A fleet of valid seeds is worth what it passed through. Each of these comes up in one seed of four or more, so that
+/// a hundred seeds without it mean that the trouble or the eye for it is gone.
 #[test]
 fn the_usual_situations_are_reached() {
-    let observed = sweep(30_000..30_200, |seed| simulate(&Config::new(seed)).expect("no bug").observe());
+    let observed = sweep(30_000..30_100, |seed| simulate(&Config::new(seed)).expect("no bug").observe());
     let runs = |name: &str| {
         let reached = |known: &Observed| known.name == name && known.reached();
         observed.values().filter(|observed| observed.iter().any(reached)).count()
     };
     for name in USUAL_SITUATIONS {
-        assert!(runs(name) > 0, "{name} was reached in none of 200 seeds");
+        assert!(runs(name) > 0, "{name} was reached in none of 100 seeds");
     }
 }
 
@@ -90,9 +90,29 @@ fn a_seed_is_bit_identical() {
     }
 }
 
-const USUAL_SITUATIONS: &[&str] = &["two-leaders"];
+const USUAL_SITUATIONS: &[&str] = &[
+    "leader-killed-with-unacknowledged-writes",
+    "leader-stepped-down",
+    "split-vote",
+    "leaderless-term",
+    "pre-vote-refused",
+    "constrained-election",
+    "candidate-killed",
+    "divergent-logs",
+    "tail-truncated",
+    "tail-survives",
+    "figure-8-window",
+    "crash-between-append-and-ack",
+    "snapshot-installed",
+    "read-during-leader-change",
+    "info-operation-took-effect",
+    "transfer-completed",
+    "quorum-lost",
+    "overlapping-faults",
+    "commit-indexes-differ",
+];
 
-/// Bugs that random trouble hardly ever reaches, and what shows them instead. Those of PreVote and CheckQuorum break no
+/// Bugs that random trouble hardly ever reaches, and that stories or real disks show instead. Those of PreVote and CheckQuorum break no
 /// rule that a checker knows yet: a term that rises for nothing is a disturbance, not a lie.
 const SHOWN_BY_STORIES: &[&str] = &[
     "commit-old-term",
@@ -103,6 +123,7 @@ const SHOWN_BY_STORIES: &[&str] = &[
     "pre-vote-despite-leader",
     "silent-pre-vote-refusal",
     "no-check-quorum",
+    "no-fsync",
     "transfer-to-laggard",
 ];
 

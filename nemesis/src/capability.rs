@@ -9,6 +9,8 @@ use std::path::Path;
 
 use nix::unistd::Pid;
 
+use crate::clock;
+use crate::disk;
 use crate::faults::Needs;
 use crate::net::doctor;
 use crate::proc;
@@ -36,7 +38,8 @@ type Trial = fn(&doctor::Report) -> Found;
 
 /// How each capability of the machine is tried, in the order shown by `harness doctor`. What depends on the system under
 /// test is not here.
-const TRIALS: &[(Needs, Trial)] = &[(Needs::Processes, processes), (Needs::Links, links)];
+const TRIALS: &[(Needs, Trial)] =
+    &[(Needs::Processes, processes), (Needs::Links, links), (Needs::Clocks, clocks), (Needs::Disks, disks)];
 
 /// What a machine has.
 #[derive(Clone, Debug)]
@@ -77,6 +80,13 @@ fn no_proc(what: &str) -> Lack {
     Lack { reason: format!("/proc cannot be read: {what}"), help: "mount /proc".to_owned() }
 }
 
+fn disks(_sandbox: &doctor::Report) -> Found {
+    match disk::self_test() {
+        Ok(()) => Ok("a FUSE file system that forgets what was not synced".to_owned()),
+        Err(disk::Reason { what, help }) => Err(Lack { reason: what, help }),
+    }
+}
+
 fn links(sandbox: &doctor::Report) -> Found {
     match sandbox.tier {
         Some(tier) => Ok(format!("a switch between namespaces, tier {tier}")),
@@ -84,5 +94,14 @@ fn links(sandbox: &doctor::Report) -> Found {
             let reason = sandbox.reasons().into_iter().next().unwrap_or_else(|| "no tier works".to_owned());
             Err(Lack { reason, help: "see the lines of `harness doctor` above it".to_owned() })
         }
+    }
+}
+
+/// Both clocks, or none: what a plan bends is drawn, and a program whose waits do not follow its clock is broken by the
+/// harness alone.
+fn clocks(_sandbox: &doctor::Report) -> Found {
+    match clock::test(clock::Level::Waits) {
+        Ok(()) => Ok("a vDSO of our own, and waits traced by ptrace and seccomp".to_owned()),
+        Err(clock::Reason { detail, help }) => Err(Lack { reason: detail, help: help.to_owned() }),
     }
 }

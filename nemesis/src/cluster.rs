@@ -1,11 +1,16 @@
-//! A cluster as the nemesis sees it: processes, links, members, and who leads. It never learns which system runs.
+//! A cluster as the nemesis sees it: processes, links, clocks, disks, members, and who leads. It never learns which
+//! system runs.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use checkers::history::NodeId;
 use nix::unistd::Pid;
 
+use crate::clock::probe::Probe;
+use crate::clock::{Change, Clock};
+use crate::disk::FaultyDisk;
 use crate::net::{Burst, Link, LinkCounters, Rule, Sighting};
 use crate::signals::Signals;
 
@@ -84,6 +89,26 @@ pub trait Links {
     fn burst(&self, links: &[Link], burst: &Burst) -> Result<Vec<Sighting>, ClusterError>;
 }
 
+/// Bends the clocks of single nodes, and lets them be read from outside.
+pub trait Clocks {
+    /// Bends a clock of the node. Its process follows at once, and a new one begins with the clock bent.
+    fn bend(&mut self, node: NodeId, clock: Clock, change: Change) -> Result<(), ClusterError>;
+    /// Heals a clock of the node. MONOTONIC goes on at its true speed from where it is; it never goes back.
+    fn restore(&mut self, node: NodeId, clock: Clock) -> Result<(), ClusterError>;
+    /// Whether the clock was bent and not healed since.
+    fn is_bent(&self, node: NodeId, clock: Clock) -> bool;
+    /// A program of our own that sees the clocks as the node does.
+    fn probe(&self, node: NodeId) -> Result<Probe, ClusterError>;
+    /// Whether the kernel lists what bends the clocks among what the node's process has mapped.
+    fn is_hooked(&self, node: NodeId) -> Result<bool, ClusterError>;
+}
+
+/// The nodes' data directories, where they lie on disks that can be hurt.
+pub trait Disks {
+    /// The disk under the node's data directory.
+    fn disk(&self, node: NodeId) -> Arc<dyn FaultyDisk>;
+}
+
 /// What a fault may use. A fault that needs more than the cluster has is refused before the run.
 pub trait Cluster {
     /// All nodes, in order.
@@ -94,6 +119,14 @@ pub trait Cluster {
     fn processes(&mut self) -> &mut dyn Processes;
     /// The links, where the sandbox has a switch.
     fn links(&mut self) -> Option<&mut dyn Links>;
+    /// The clocks, where the nodes were started so that they can be bent.
+    fn clocks(&mut self) -> Option<&mut dyn Clocks> {
+        None
+    }
+    /// The disks, where the nodes' data lies on faulty ones.
+    fn disks(&mut self) -> Option<&mut dyn Disks> {
+        None
+    }
     /// Points at which nodes can be told to die, if the system has them.
     fn failpoints(&mut self) -> Option<&mut dyn Failpoints> {
         None

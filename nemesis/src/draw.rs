@@ -12,8 +12,8 @@
 //! ones in another way. More is drawn only when it is asked for. A single fault may hurt a majority: it is soon healed, and
 //! what a cluster does when it is back is worth seeing.
 //!
-//! A **mix** does not have to hold every fault: each is in it or not by a toss of a coin, and half of the settings stay the
-//! same all through. Runs that leave things out reach states that runs with everything in them never do.
+//! A **mix** does not have to hold every fault: each is in it or not by a toss of a coin, any may have company, and half of the
+//! settings stay the same all through. Runs that leave things out reach states that runs with everything in them never do.
 
 use rand::RngExt;
 use rand::seq::{IndexedRandom, SliceRandom};
@@ -144,8 +144,8 @@ pub fn draw(wish: &Wish<'_>, seed: u64) -> Result<Schedule, DrawError> {
         };
         let first = candidate.step(now_ms + quiet_ms, duration_ms, target, &mut settings);
         let mut group = vec![first];
-        // What comes for the first time comes alone.
-        while due.is_none() && group.len() < wish.overlap && company.random_bool(COMPANY) {
+        // What comes for the first time comes alone, but in a mix, which seldom has time for a second.
+        while (due.is_none() || wish.mix) && group.len() < wish.overlap && company.random_bool(COMPANY) {
             let number = steps.len() + 1;
             match companion(&group, number, &candidates, wish, &mut company) {
                 Some(step) => group.push(step),

@@ -36,6 +36,13 @@ pub enum Range {
     },
     /// One of these words. All are drawn from.
     Word(&'static [&'static str]),
+    /// One of these words. Only the usual ones are drawn.
+    Choice {
+        /// All that it can be.
+        words: &'static [&'static str],
+        /// What is drawn from, unless a word was asked for.
+        usual: &'static [&'static str],
+    },
     /// Any text without `:` and `,`; unless it was asked for, one of these is drawn.
     Text(&'static [&'static str]),
 }
@@ -48,6 +55,9 @@ impl fmt::Display for Range {
                 write!(f, "{min} to {max}, usually {}", usual.join(" or "))
             }
             Self::Word(words) => write!(f, "{}", words.join(" or ")),
+            Self::Choice { words, usual } => {
+                write!(f, "{}; usually {}", words.join(" or "), usual.join(" or "))
+            }
             Self::Text(usual) => write!(f, "usually {}", usual.join(" or ")),
         }
     }
@@ -107,6 +117,11 @@ impl Knobs {
         }
     }
 
+    /// Whether a knob is set to this word.
+    pub fn has_word(&self, name: &str, word: &str) -> bool {
+        matches!(self.0.get(name), Some(Value::Word(set)) if set == word)
+    }
+
     /// Sets one of the `declared` knobs from text, as in `percent` and `20`.
     ///
     /// # Errors
@@ -118,7 +133,7 @@ impl Knobs {
             Range::Number { .. } => {
                 Value::Number(text.parse().map_err(|_| format!("{name}: `{text}` is not a whole number"))?)
             }
-            Range::Word(_) | Range::Text(_) => Value::Word(text.to_owned()),
+            Range::Word(_) | Range::Choice { .. } | Range::Text(_) => Value::Word(text.to_owned()),
         };
         knob.check(&value)?;
         self.0.insert(name.to_owned(), value);
@@ -173,8 +188,12 @@ impl Knob {
             (Range::Number { min, max, .. }, value) => {
                 Err(format!("{name}: `{value}` is not {min} to {max}"))
             }
-            (Range::Word(words), Value::Word(word)) if words.contains(&word.as_str()) => Ok(()),
-            (Range::Word(words), value) => {
+            (Range::Word(words) | Range::Choice { words, .. }, Value::Word(word))
+                if words.contains(&word.as_str()) =>
+            {
+                Ok(())
+            }
+            (Range::Word(words) | Range::Choice { words, .. }, value) => {
                 Err(format!("{name}: `{value}` is not one of {}", words.join(", ")))
             }
             (Range::Text(_), Value::Word(_)) => Ok(()),
@@ -185,7 +204,7 @@ impl Knob {
     fn draw(&self, rng: &mut Rng) -> Value {
         match self.range {
             Range::Number { usual, .. } => Value::Number(usual[rng.random_range(0..usual.len())]),
-            Range::Word(words) | Range::Text(words) => {
+            Range::Word(words) | Range::Choice { usual: words, .. } | Range::Text(words) => {
                 Value::Word(words[rng.random_range(0..words.len())].to_owned())
             }
         }

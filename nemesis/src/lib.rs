@@ -2,7 +2,9 @@
 
 pub mod actor;
 pub mod capability;
+pub mod clock;
 pub mod cluster;
+pub mod disk;
 pub mod draw;
 pub mod faults;
 pub mod knobs;

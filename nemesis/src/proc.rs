@@ -26,7 +26,8 @@ pub struct Identity {
 /// One line of `/proc/PID/stat` or `/proc/PID/task/TID/stat`, as far as faults need it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stat {
-    /// `R` running, `S` sleeping, `T` stopped by a signal, `Z` dead and not reaped, ….
+    /// `R` running, `S` sleeping, `T` stopped by a signal, `t` the same of a process that is traced, `Z` dead and not
+    /// reaped, ….
     pub state: char,
     /// When it started, in clock ticks since the machine booted.
     pub start_ticks: u64,
@@ -38,6 +39,12 @@ impl Stat {
     /// Whether it can still run; a zombie only waits to be reaped.
     pub fn is_alive(self) -> bool {
         !matches!(self.state, 'Z' | 'X' | 'x')
+    }
+
+    /// Whether a signal has stopped it. A process whose waits are traced for its clock's sake shows another letter; it
+    /// shows it for an instant at each wait as well, so one look at one thread proves nothing.
+    pub fn is_stopped(self) -> bool {
+        matches!(self.state, 'T' | 't')
     }
 }
 
@@ -81,6 +88,21 @@ pub fn threads(pid: Pid) -> io::Result<Vec<Stat>> {
         }
     }
     Ok(threads)
+}
+
+/// Another file of the process in `/proc`, `None` if there is no such process or file.
+///
+/// # Errors
+///
+/// It cannot be read.
+pub fn text(pid: Pid, name: &str) -> io::Result<Option<String>> {
+    let Some(number) = in_proc(pid)? else { return Ok(None) };
+    let path = PathBuf::from(format!("/proc/{number}/{name}"));
+    match fs::read(&path) {
+        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        Err(error) if is_gone(&error) => Ok(None),
+        Err(error) => Err(within(&path, &error)),
+    }
 }
 
 /// The number of the process in the mounted `/proc`, `None` if there is no such process.

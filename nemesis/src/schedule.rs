@@ -13,7 +13,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::actor::NemesisError;
-use crate::faults::{self, Fault};
+use crate::faults::{self, Fault, Needs};
 use crate::knobs::Knobs;
 use crate::target::Target;
 use crate::trigger::{Trigger, Until};
@@ -27,6 +27,11 @@ pub struct Schedule {
 }
 
 impl Schedule {
+    /// Whether a step acts on this. Steps of faults that do not exist are refused elsewhere.
+    pub fn needs(&self, needs: Needs) -> bool {
+        self.steps.iter().any(|step| faults::find(&step.fault).is_ok_and(|fault| fault.needs() == needs))
+    }
+
     /// The steps with their faults, for a cluster of `size` nodes; a plan may have been edited by hand.
     ///
     /// # Errors

@@ -6,6 +6,8 @@
 //! more read-write dependencies (G2). A suffix says that the cycle needs the order of a process or of real
 //! time, too: then the transactions are serializable, but not in an order that clients could have seen.
 //!
+//! A history of single appends and reads is judged as one of transactions of one step each.
+//!
 //! Elements must be unique for each list. Without cycles, an order is built and replayed, so a valid verdict is
 //! as strong as the search of [`crate::linearizable`] would make it.
 
@@ -22,7 +24,7 @@ use crate::history::Op;
 use dependencies::Orders;
 use explain::Explainer;
 use observed::Observed;
-use transactions::transactions;
+use transactions::{has_lists, transactions};
 
 /// The checker of transactions over lists.
 pub struct Append;
@@ -33,11 +35,13 @@ impl Checker for Append {
     }
 
     fn about(&self) -> &'static str {
-        "transactions over append-only lists happen one at a time, in real-time order"
+        "transactions over append-only lists happen one at a time, in real-time order; likewise single appends and reads"
     }
 
     fn applies(&self, evidence: &Evidence) -> bool {
-        evidence.history.operations().iter().any(|operation| matches!(operation.op, Op::Txn { .. }))
+        let history = &evidence.history;
+        history.operations().iter().any(|operation| matches!(operation.op, Op::Txn { .. }))
+            || has_lists(history)
     }
 
     fn check(&self, evidence: &Evidence, budget: Budget) -> Finding {

@@ -9,12 +9,11 @@
 mod blocks;
 mod search;
 
-use std::collections::BTreeMap;
-
 use super::words::{phrase, row};
 use crate::evidence::{Consistency, Evidence};
 use crate::finding::{Anomaly, Budget, Checker, Finding, Verdict, count};
 use crate::history::{History, Operation};
+use crate::keys::{by_key, for_each_key};
 use crate::linearizable::{self, Call};
 use crate::model::{Counter, List, Lock, Object, ObjectModel, Queue, Register, Set};
 
@@ -42,10 +41,8 @@ impl Checker for Sequential {
     fn check(&self, evidence: &Evidence, budget: Budget) -> Finding {
         let history = &evidence.history;
         let object = Object::of(history);
-        if let Some(misfit) = object.misfit(history) {
-            let line = history.locate(misfit.invoke_event);
-            let summary = format!("{line}: a {} knows no such {}", object.name(), misfit.op.kind());
-            return Finding::new(self, Verdict::Unknown, summary);
+        if let Some(objection) = object.objection(history) {
+            return Finding::new(self, Verdict::Unknown, objection);
         }
         let judge = match object {
             Object::Register => judge_registers,
@@ -96,10 +93,7 @@ enum Judgement {
 /// Registers, one by one as far as that goes. Any order of all keys holds an order of each, so a key without one
 /// decides the whole.
 fn judge_registers(history: &History, operations: &[&Operation], budget: Budget) -> Judgement {
-    let mut keys: BTreeMap<&str, Vec<&Operation>> = BTreeMap::new();
-    for operation in operations {
-        keys.entry(operation.op.key().unwrap_or_default()).or_default().push(operation);
-    }
+    let keys = by_key(operations.iter().copied());
     let mut anomalies = Vec::new();
     let mut last = None;
     for (key, operations) in &keys {
@@ -128,22 +122,19 @@ fn judge_registers(history: &History, operations: &[&Operation], budget: Budget)
 /// is local, and as that order keeps the order of each process, they are sequentially consistent. Most runs are
 /// decided by this: the search over all keys at once is far harder than one over each.
 fn is_linearizable<M: ObjectModel>(operations: &[&Operation], budget: Budget) -> bool {
-    let mut keys: BTreeMap<&str, Vec<Call<M>>> = BTreeMap::new();
-    for (id, operation) in operations.iter().enumerate() {
-        keys.entry(operation.op.key().unwrap_or_default()).or_default().push(Call {
-            id,
-            op: M::op(operation),
-            ret: operation.reply().cloned(),
-            // Not times: at equal stamps these would leave two operations of one process unordered.
-            invoked: operation.invoke_event.0 as u64,
-            returned: operation.reply().and(operation.complete_event).map(|event| event.0 as u64),
-        });
-    }
-    let initial = M::default();
-    keys.values().all(|calls| {
-        let judgement = linearizable::judge(&initial, calls, budget);
-        matches!(judgement, linearizable::Judgement::Linearizable)
-    })
+    let call = |(id, operation): (usize, &&Operation)| Call {
+        id,
+        op: M::op(operation),
+        ret: operation.reply().cloned(),
+        // Not times: at equal stamps these would leave two operations of one process unordered.
+        invoked: operation.invoke_event.0 as u64,
+        returned: operation.reply().and(operation.complete_event).map(|event| event.0 as u64),
+    };
+    let judgements = for_each_key(&by_key(operations.iter().copied()), |_, operations| {
+        let calls: Vec<Call<M>> = operations.iter().enumerate().map(call).collect();
+        matches!(linearizable::judge(&M::default(), &calls, budget), linearizable::Judgement::Linearizable)
+    });
+    judgements.into_iter().all(|is_linearizable| is_linearizable)
 }
 
 /// All keys at once: by key where real time helps, else by search.

@@ -11,14 +11,19 @@
 //!
 //! Keys with deletes or repeated values are not judged; nil and a value written twice have no one age.
 
+mod by_node;
+
 use std::collections::BTreeMap;
 
 use super::words::{phrase, row};
 use crate::evidence::{Consistency, Evidence};
 use crate::finding::{Anomaly, Budget, Checker, Finding, Verdict, count, seconds};
 use crate::history::{History, Operation, Time};
+use crate::keys::by_key;
 use crate::linearizable::{Call, Judgement, judge};
 use crate::model::{Held, Model, Object, Register, RegisterView, show};
+
+use by_node::ByNode;
 
 /// The checker of a system whose reads may be stale.
 pub struct Staleness;
@@ -50,14 +55,12 @@ impl Checker for Staleness {
             let summary = "the age of a read is only known for registers";
             return Finding::new(self, Verdict::Unknown, summary);
         }
-        let mut keys: BTreeMap<&str, Vec<&Operation>> = BTreeMap::new();
-        for operation in history.operations().iter().filter(|operation| !operation.failed()) {
-            keys.entry(operation.op.key().unwrap_or_default()).or_default().push(operation);
-        }
+        let keys = by_key(history.operations().iter().filter(|operation| !operation.failed()));
 
         let mut anomalies = Vec::new();
         let mut undecided: Vec<String> = Vec::new();
         let mut ages: Vec<Time> = Vec::new();
+        let mut nodes = ByNode::default();
         for (key, operations) in &keys {
             match judge_updates(history, key, operations, budget) {
                 Updates::Linearizable => {}
@@ -73,9 +76,13 @@ impl Checker for Staleness {
             for &read in operations {
                 match values.judge(read) {
                     Seen::NotARead => {}
-                    Seen::Fresh => ages.push(0),
+                    Seen::Fresh => {
+                        ages.push(0);
+                        nodes.add(read, 0);
+                    }
                     Seen::Stale { age, overwriter } => {
                         ages.push(age);
+                        nodes.add(read, age);
                         if bound.is_some_and(|bound| age > bound) {
                             anomalies.push(too_old(history, key, read, age, overwriter));
                         }
@@ -97,20 +104,25 @@ impl Checker for Staleness {
         } else {
             let limit = bound.map_or_else(String::new, |bound| format!(", the limit is {}", seconds(bound)));
             let summary = format!(
-                "{stale} of {} were stale, the oldest by {}, half of all by at most {}, 99 of 100 by at most {}{limit}",
+                "{stale} of {} were stale{}, the oldest by {}, half of all by at most {}, 99 of 100 by at most {}{limit}",
                 count(ages.len(), "read"),
+                nodes.told(),
                 seconds(oldest),
                 seconds(percentile(&ages, 50)),
                 seconds(percentile(&ages, 99)),
             );
             Finding::new(self, Verdict::Valid, summary)
         };
-        finding
+        let finding = finding
             .with_checked("reads", ages.len())
             .with_checked("stale reads", stale)
             .with_checked("oldest read ms", (oldest / 1_000_000) as usize)
             .with_checked("median age ms", (percentile(&ages, 50) / 1_000_000) as usize)
-            .with_checked("99th percentile age ms", (percentile(&ages, 99) / 1_000_000) as usize)
+            .with_checked("99th percentile age ms", (percentile(&ages, 99) / 1_000_000) as usize);
+        nodes
+            .checked()
+            .into_iter()
+            .fold(finding, |finding, (what, number)| finding.with_checked(&what, number))
     }
 }
 
@@ -273,7 +285,7 @@ fn impossible(history: &History, key: &str, read: &Operation, why: &str) -> Anom
     Anomaly { title: "impossible read".to_owned(), text, events: events(history, &[read]) }
 }
 
-fn events(history: &History, operations: &[&Operation]) -> Vec<crate::finding::EventRef> {
+fn events(history: &History, operations: &[&Operation]) -> Vec<crate::EventRef> {
     let both = |operation: &&Operation| {
         std::iter::once(operation.invoke_event).chain(operation.complete_event).collect::<Vec<_>>()
     };

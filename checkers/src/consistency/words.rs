@@ -1,7 +1,7 @@
 //! Operations in words.
 
 use crate::finding::seconds;
-use crate::history::{History, Operation, Reply};
+use crate::history::{History, Operation, Reply, elements};
 use crate::model::show;
 
 /// `p0's read of 1`.
@@ -9,7 +9,7 @@ pub(super) fn phrase(operation: &Operation) -> String {
     let process = operation.process.0;
     match operation.reply() {
         Some(Reply::Read { value }) => format!("p{process}'s read of {}", show(*value)),
-        Some(Reply::ReadList { values }) => format!("p{process}'s read of {values:?}"),
+        Some(Reply::ReadList { values }) => format!("p{process}'s read of {}", elements(values)),
         Some(Reply::Dequeue { value }) => format!("p{process}'s dequeue of {}", show(*value)),
         Some(Reply::NotSwapped { seen }) => {
             format!("p{process}'s refused {}, which saw {}", operation.op, show(*seen))

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::{Completion, Event, Header, MicroOp, NodeId, Op, Phase, ProcessId, Reply, Time};
-use crate::finding::EventRef;
+use crate::event_ref::EventRef;
 use crate::json::Malformed;
 
 /// A position among the events of a history, counted from 0.

@@ -39,7 +39,7 @@ pub fn calls_of_key(history: &History, key: &str) -> Vec<Call<Register>> {
 pub fn certify<M: Model>(initial: &M, calls: &[Call<M>], budget: Budget) -> Option<Certificate<M>> {
     let order = match zones(initial, calls) {
         Zones::Linearizable(order) => Some(order),
-        Zones::NotLinearizable(_) => None,
+        Zones::NotLinearizable(_) | Zones::Overwritten(_) => None,
         Zones::NotApplicable => match search(initial, calls, budget, Reductions::ALL).outcome {
             Outcome::Linearizable(order) => Some(order),
             Outcome::NotLinearizable(_) => None,
@@ -111,7 +111,9 @@ fn verify_order<M: Model>(
 ///    linearizable has linearizable prefixes. A pure one cannot: in any order, take it out. And one that writes a
 ///    value cannot if no call of the core needs that value, and all of them are register operations: take it out of
 ///    an order of the history, and whatever a call of the core needs was written last before it by another call,
-///    which is in the core for the same reason, and is still the last one before it.
+///    which is in the core for the same reason, and is still the last one before it. If the core begins with a
+///    plain write, before all that returned of it, then one that had returned before that write began cannot be
+///    missed either: take the part of an order from that write on.
 fn verify_core<M: Model>(
     initial: &M,
     calls: &[Call<M>],
@@ -137,14 +139,24 @@ where
     }
     let view = |call: &Call<M>| M::register_view(&call.op, call.ret.as_ref());
     let opaque = core.iter().any(|call| view(call) == RegisterView::Opaque);
+    let is_behind = |first: &Call<M>, call: &Call<M>| {
+        call.id == first.id || call.returned.is_none() || first.returned.is_some_and(|at| at < call.invoked)
+    };
+    let is_start = |first: &&Call<M>| {
+        matches!(view(first), RegisterView::Write(_)) && core.iter().all(|call| is_behind(first, call))
+    };
+    let start = core.iter().find(is_start).filter(|_| !opaque).map(|first| first.invoked);
     let needed: HashSet<Held> = core.iter().filter_map(|call| view(call).needs()).collect();
     for call in calls.iter().filter(|call| !kept.contains(&call.id) && call.invoked <= end) {
         // Whatever returned after the end is open in the prefix; what is known of it may still show that it is pure.
         let ret = call.ret.as_ref().filter(|_| call.returned.is_some_and(|at| at <= end));
         let pure = M::is_pure(&call.op, ret) || M::is_pure(&call.op, call.ret.as_ref());
-        let missed = match M::register_view(&call.op, ret).writes() {
-            _ if pure => false,
-            Some(value) => opaque || needed.contains(&Some(value)),
+        let is_past = call.returned.is_some_and(|at| start.is_some_and(|start| at < start));
+        let view = M::register_view(&call.op, ret);
+        let written = view.writes().map(Some).or((view == RegisterView::Clear).then_some(None));
+        let missed = match written {
+            _ if pure || is_past => false,
+            Some(held) => opaque || needed.contains(&held),
             None => true,
         };
         if missed {

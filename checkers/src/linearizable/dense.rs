@@ -183,6 +183,11 @@ impl<'a, M: Model> Dense<'a, M> {
         }
     }
 
+    /// When a step was invoked.
+    pub(super) fn invoked(&self, step: usize) -> u64 {
+        self.calls[self.steps[step].position as usize].invoked
+    }
+
     /// Bytes held for states, beyond those of the calls.
     pub(super) fn state_bytes(&self) -> u64 {
         (self.states.borrow().all.len() * (2 * size_of::<M>() + 32)) as u64

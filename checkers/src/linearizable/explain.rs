@@ -82,6 +82,9 @@ impl Story<'_> {
         let on = format!("{saw} on {}{}", self.key, self.through(seer));
         let writers: Vec<&Operation> =
             self.operations.iter().copied().filter(|operation| can_write(&operation.op, value)).collect();
+        if let Some(argument) = self.overwritten(seer, value, &writers) {
+            return Some(argument);
+        }
         let (title, why) = match writers.first() {
             None => ("value from nowhere", format!("but nobody ever tried to write {value}")),
             Some(writer) if writers.iter().all(|writer| had_no_effect(writer)) => (
@@ -103,6 +106,35 @@ impl Story<'_> {
             ),
         };
         Some(Argument { title, headline: format!("{on}, {why}"), reasons: Vec::new() })
+    }
+
+    /// Whoever wrote the value had returned before another was written, and that had returned before it was seen.
+    fn overwritten(&self, seer: &Call<Register>, value: u64, writers: &[&Operation]) -> Option<Argument> {
+        let by = self.core.iter().find(|call| {
+            matches!(view(call), RegisterView::Write(_)) && call.returned.is_some_and(|at| at < seer.invoked)
+        })?;
+        let earlier =
+            |writer: &&&Operation| Some(writer.invoked_at) <= seer.returned && !had_no_effect(writer);
+        let last = writers.iter().filter(earlier).max_by_key(|writer| writer.completed_at)?;
+        let (late, write) = (self.operations[seer.id], self.operations[by.id]);
+        let headline = format!(
+            "{} on {}{} began after {} had returned",
+            self.phrase(late),
+            self.key,
+            self.through(seer),
+            self.phrase(write),
+        );
+        let all = writers.iter().filter(earlier).count();
+        let wrote = if all == 1 {
+            format!("{value} was written once, by {}", self.phrase(last))
+        } else {
+            format!("{value} was written {all} times by then, at last by {}", self.phrase(last))
+        };
+        let reasons = vec![
+            format!("{wrote}, which returned at {} ({})", self.completed(last), self.lines(last)),
+            format!("{} overwrote it: it began only at {}", self.phrase(write), self.invoked(write)),
+        ];
+        Some(Argument { title: "stale read", headline, reasons })
     }
 
     /// Two compare-and-sets both succeeded on a value that was written once.

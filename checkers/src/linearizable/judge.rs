@@ -32,10 +32,17 @@ const SHRUNK_MAX: usize = 64;
 
 /// Judges the calls of one object.
 pub fn judge<M: Model>(initial: &M, calls: &[Call<M>], budget: Budget) -> Judgement<M> {
+    let pick =
+        |core: Vec<usize>| core.into_iter().map(|position| calls[position].clone()).collect::<Vec<_>>();
     match zones(initial, calls) {
         Zones::Linearizable(_) => return Judgement::Linearizable,
+        Zones::Overwritten(core) => {
+            let core = pick(core);
+            confirm(initial, &core, budget);
+            return Judgement::NotLinearizable(core);
+        }
         Zones::NotLinearizable(core) => {
-            let mut core: Vec<Call<M>> = core.into_iter().map(|position| calls[position].clone()).collect();
+            let mut core = pick(core);
             if core.len() <= SHRUNK_MAX {
                 core = shrink(initial, &core, budget);
                 confirm(initial, &core, budget);

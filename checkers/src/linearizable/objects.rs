@@ -7,7 +7,7 @@ use super::reductions::Reductions;
 use super::search::{Outcome, search};
 use super::{KeyResult, undecided};
 use crate::finding::{Anomaly, Budget, count, seconds};
-use crate::history::{History, Operation, Reply};
+use crate::history::{History, Operation, Reply, elements};
 use crate::model::{Object, ObjectModel};
 
 /// The most operations that a text lists; with its reasons it stays within 15 lines.
@@ -101,15 +101,16 @@ fn row(history: &History, operation: &Operation) -> String {
         Some(Reply::Read { value } | Reply::Dequeue { value }) => {
             format!(" → {}", value.map_or_else(|| "nil".to_owned(), |value| value.to_string()))
         }
-        Some(Reply::ReadList { values }) => format!(" → {values:?}"),
+        Some(Reply::ReadList { values }) => format!(" → {}", elements(values)),
         Some(_) | None => String::new(),
     };
     let end = match (operation.reply(), operation.completed_at) {
         (Some(_), Some(completed)) => seconds(completed),
         _ => "never returned".to_owned(),
     };
+    let node = operation.node.map_or_else(String::new, |node| format!("  {node}"));
     format!(
-        "  p{:<3} {}{outcome}  {} – {end}  ({})",
+        "  p{:<3}{node} {}{outcome}  {} – {end}  ({})",
         operation.process.0,
         operation.op,
         seconds(operation.invoked_at),

@@ -8,6 +8,7 @@
 
 use super::dense::{Act, Dense, INITIAL};
 use super::depth_first::Progress;
+use super::future::Future;
 use super::layer::{Layer, Masks, head, state_of, trail_of};
 use super::reductions::{Reduction, Reductions};
 use crate::finding::Budget;
@@ -65,39 +66,6 @@ struct Scratch {
     added: Vec<u32>,
 }
 
-/// For each value how many steps that were not invoked yet need it or can write it.
-struct Future {
-    /// Steps that surely need it.
-    owed: Vec<u32>,
-    /// Steps that may look at it.
-    looks: Vec<u32>,
-    writers: Vec<u32>,
-}
-
-impl Future {
-    fn of<M: Model>(dense: &Dense<'_, M>) -> Future {
-        let zeroes = vec![0; dense.values];
-        let mut future = Future { owed: zeroes.clone(), looks: zeroes.clone(), writers: zeroes };
-        for step in 0..dense.steps.len() {
-            future.change(dense, step, |count| *count += 1);
-        }
-        future
-    }
-
-    fn change<M: Model>(&mut self, dense: &Dense<'_, M>, step: usize, change: impl Fn(&mut u32)) {
-        let step = &dense.steps[step];
-        if let Some(value) = step.act.needs() {
-            change(&mut self.looks[value as usize]);
-            if !step.never_returned() {
-                change(&mut self.owed[value as usize]);
-            }
-        }
-        if let Some(value) = step.act.writes() {
-            change(&mut self.writers[value as usize]);
-        }
-    }
-}
-
 fn has(row: &[u64], slot: u32) -> bool {
     row[slot as usize / 64 + 1] >> (slot % 64) & 1 == 1
 }
@@ -151,6 +119,9 @@ impl<'d, 'a, M: Model> Sets<'d, 'a, M> {
 
     /// Searches on for about so many events' worth of work.
     pub(super) fn run(&mut self, mut work: u64) -> Progress {
+        if self.event == 0 && self.reductions.has(Reduction::LastWriter) && self.future.is_hopeless() {
+            return Progress::Refuted;
+        }
         let allowance = self.dense.steps.len() as u64 / LONG_STEPS * FREE_CONFIGURATIONS;
         while work > 0 {
             if self.configurations > self.budget.configurations.saturating_add(allowance)
@@ -227,9 +198,7 @@ impl<'d, 'a, M: Model> Sets<'d, 'a, M> {
 
     fn invoke(&mut self, step: u32) {
         let index = step as usize;
-        if self.dense.values > 0 {
-            self.future.change(self.dense, index, |count| *count -= 1);
-        }
+        self.future.invoke(self.dense, index);
         let slot = self.take_slot(step);
         let (word, bit) = (slot as usize / 64, 1 << (slot % 64));
         let antichain = self.reductions.has(Reduction::Antichain);
@@ -427,15 +396,14 @@ impl<'d, 'a, M: Model> Sets<'d, 'a, M> {
         self.dense.steps[self.slots[slot as usize] as usize].act
     }
 
-    /// Whether the value held is still owed to somebody who was not invoked yet and nobody is left to write it
-    /// again, so that only pure steps lead anywhere.
+    /// Whether the value held is due to somebody who was not invoked yet and nobody is left to write it again by
+    /// then, so that only pure steps lead anywhere.
     ///
-    /// Sound: were it left, the value would never return and the debt never be paid.
+    /// Sound: were it left, the value would not return in time and the debt never be paid.
     fn is_dead_end(&self, state: u32, scratch: &Scratch) -> bool {
         if self.dense.values == 0
             || !self.reductions.has(Reduction::LastWriter)
-            || self.future.owed[state as usize] == 0
-            || self.future.writers[state as usize] > 0
+            || !self.future.comes_too_late_for(state)
         {
             return false;
         }
@@ -461,7 +429,7 @@ impl<'d, 'a, M: Model> Sets<'d, 'a, M> {
         let broken = self.reductions.breaks(Reduction::Junk);
         let looked_at = |value: u32| {
             let looks = |slot: u32| self.act(slot).needs() == Some(value);
-            self.future.looks[value as usize] > 0
+            self.future.looks_at(value)
                 || missing(&self.pure, row).any(looks)
                 || missing(&self.updates, row).any(looks)
                 || !broken && self.lasting.iter().any(|(act, _)| act.needs() == Some(value))

@@ -56,7 +56,7 @@ impl<M: Model> Probe<'_, M> {
     /// The calls, if they are surely not linearizable.
     fn still_illegal(&mut self, calls: Vec<Call<M>>) -> Option<Vec<Call<M>>> {
         match zones(self.initial, &calls) {
-            Zones::NotLinearizable(_) => return Some(calls),
+            Zones::NotLinearizable(_) | Zones::Overwritten(_) => return Some(calls),
             Zones::Linearizable(_) => return None,
             Zones::NotApplicable => {}
         }

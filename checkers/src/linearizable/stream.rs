@@ -12,88 +12,31 @@
 //! the two greatest last invocations (two, so that a block can be compared with the others). Once another
 //! retired block was invoked after a block's first return, touching that block again is a violation, and its
 //! values are *forgotten*: reading a value that nobody knows is a violation as well, so nothing is lost. What
-//! never returned and was not seen stays, since somebody may yet see it.
+//! never returned and was not seen stays, since somebody may yet see it ([`in_doubt`]).
 //!
 //! A key is judged as long as its values are unique. After a value was written a second time, or an operation
 //! that a register does not know, its stream says nothing more ([`Stream::is_blind`]); the finished history is
 //! judged by other means.
 
+mod in_doubt;
+mod slab;
+mod violation;
+
 use std::collections::{HashMap, VecDeque};
-use std::fmt;
 
 use super::hash::BuildMix;
-use crate::finding::seconds;
 use crate::history::{Completion, Event, Op, ProcessId, Reply, Time};
-use crate::model::{Held, Model, Register, RegisterView, show};
+use crate::model::{Held, Model, Register, RegisterView};
+use in_doubt::InDoubt;
+use slab::Slab;
 
-/// A violation, at the event that made it certain.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Violation {
-    /// The object.
-    pub key: String,
-    /// When the event was stamped.
-    pub time: Time,
-    /// Whose operation it was that cannot be explained.
-    pub process: ProcessId,
-    /// The pattern, and the value it is about.
-    pub problem: Problem,
-}
-
-/// What is wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Problem {
-    /// A value was seen that nobody is known to have written: never written, written by an operation that
-    /// failed, or overwritten so long ago that it was forgotten.
-    Unwritten(Held),
-    /// Two swaps succeeded on one value.
-    LostUpdate(Held),
-    /// An operation saw, or left, a value that had been overwritten before it began.
-    Stale(Held),
-    /// An operation failed, and its value had been seen.
-    Aborted(Held),
-    /// A swap found the value that it expected and yet did nothing.
-    Refused(Held),
-}
-
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Violation { key, time, process: ProcessId(process), problem } = self;
-        let at = seconds(*time);
-        match *problem {
-            Problem::Unwritten(held) => write!(
-                f,
-                "p{process} was told at {at} that {key} held {}, which was overwritten long before or never written",
-                show(held)
-            ),
-            Problem::LostUpdate(held) => {
-                write!(f, "p{process} swapped {key} from {} by {at}, and so had another before", show(held))
-            }
-            Problem::Stale(held) => write!(
-                f,
-                "p{process}'s operation on {key}, which ended at {at}, fits only where {} stood, and that was overwritten before it began",
-                show(held)
-            ),
-            Problem::Refused(held) => {
-                write!(
-                    f,
-                    "p{process}'s swap of {key} was refused at {at} on {}, which it expected",
-                    show(held)
-                )
-            }
-            Problem::Aborted(held) => write!(
-                f,
-                "p{process} was told at {at} that it had not written {} to {key}, which somebody had read",
-                show(held)
-            ),
-        }
-    }
-}
+pub use violation::{Problem, Violation};
 
 /// Judges every key of a run as it goes on.
 #[derive(Debug, Default)]
 pub struct StreamChecker {
     keys: Vec<Stream>,
-    key_of: HashMap<String, usize>,
+    key_of: HashMap<String, usize, BuildMix>,
     /// The key that each process is busy with.
     busy: HashMap<ProcessId, usize, BuildMix>,
 }
@@ -128,7 +71,14 @@ impl StreamChecker {
 
     /// How many values, blocks and open operations are remembered: what memory depends on.
     pub fn remembered(&self) -> usize {
-        self.keys.iter().map(|stream| stream.stage_of.len() + stream.blocks.len() + stream.open.len()).sum()
+        let of_key = |stream: &Stream| stream.stage_of.len() + stream.blocks.len() + stream.open.len();
+        self.keys.iter().map(of_key).sum::<usize>() + self.in_doubt()
+    }
+
+    /// How many of those are writes that never returned and that nobody has seen. A run in which none are lost needs
+    /// the same memory however long it is; one that loses them needs a few bytes more for each.
+    pub fn in_doubt(&self) -> usize {
+        self.keys.iter().map(|stream| stream.in_doubt.len()).sum()
     }
 
     /// The keys that are not judged any more, in the order of their first operations; see [`Stream::is_blind`].
@@ -149,7 +99,9 @@ pub struct Stream {
     stages: Slab<Stage>,
     blocks: Slab<Block>,
     /// Blocks whose first return does not lie before L, in the order of their first returns.
-    live: VecDeque<u32>,
+    live: VecDeque<Live>,
+    /// How many blocks were live once and are not any more.
+    left_live: u64,
     /// Blocks behind L whose values may still be seen.
     retired: Vec<u32>,
     /// The two greatest last invocations among all retired blocks, and whose they are.
@@ -160,6 +112,9 @@ pub struct Stream {
     /// The ends of the list of open operations, in the order of their invocations.
     oldest: u32,
     newest: u32,
+    in_doubt: InDoubt,
+    /// The chain of swaps that is being entered; empty between events.
+    chain: Vec<u32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -201,7 +156,22 @@ struct Block {
     /// The oldest stage that is remembered, and the newest.
     first: u32,
     last: u32,
-    is_retired: bool,
+    place: Place,
+}
+
+/// A live block as it is compared with others.
+#[derive(Debug)]
+struct Live {
+    block: u32,
+    first_return: Time,
+    last_invocation: Time,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// So many blocks became live before it.
+    Live(u64),
+    Retired,
 }
 
 impl Stream {
@@ -214,12 +184,15 @@ impl Stream {
             stages: Slab::default(),
             blocks: Slab::default(),
             live: VecDeque::new(),
+            left_live: 0,
             retired: Vec::new(),
             farthest: [(None, NONE); 2],
             open: Slab::default(),
             open_of: HashMap::default(),
             oldest: NONE,
             newest: NONE,
+            in_doubt: InDoubt::default(),
+            chain: Vec::new(),
         };
         let stage = stream.stages.insert(Stage {
             held: None,
@@ -234,7 +207,7 @@ impl Stream {
             last_invocation: None,
             first: stage,
             last: stage,
-            is_retired: true,
+            place: Place::Retired,
         });
         stream.stages[stage].block = block;
         stream.stage_of.insert(None, stage);
@@ -267,21 +240,23 @@ impl Stream {
     }
 
     fn invoke(&mut self, time: Time, process: ProcessId, op: &Op) {
-        let (held, from) = match op {
-            Op::Write { value, .. } => (Some(*value), None),
-            Op::Cas { from, to, .. } if from != to => (Some(*to), Some(*from)),
-            Op::Read { .. } => (None, None),
+        // Nothing but the key takes memory of its own, and here it is known.
+        let key = String::new();
+        let (op, held, from) = match *op {
+            Op::Write { value, .. } => (Op::Write { key, value }, Some(value), None),
+            Op::Cas { from, to, .. } if from != to => (Op::Cas { key, from, to }, Some(to), Some(from)),
+            Op::Read { .. } => (Op::Read { key }, None, None),
             _ => return self.go_blind(),
         };
         let mut stage = NONE;
-        if held.is_some() {
+        if let Some(value) = held {
             let fresh = Stage { held, from, block: NONE, last_invocation: time, next: NONE, closed: None };
             stage = self.stages.insert(fresh);
-            if self.stage_of.insert(held, stage).is_some() {
+            if self.stage_of.insert(held, stage).is_some() || self.in_doubt.holds(value) {
                 return self.go_blind();
             }
         }
-        let open = Open { op: op.clone(), invoked: time, stage, before: self.newest, after: NONE };
+        let open = Open { op, invoked: time, stage, before: self.newest, after: NONE };
         let id = self.open.insert(open);
         match self.newest {
             NONE => self.oldest = id,
@@ -296,7 +271,13 @@ impl Stream {
         let Open { op, invoked, stage, .. } = self.take_open(id);
         match completion {
             // It may still be seen by those that are open now or later, and they hold L back themselves.
-            Completion::Info { .. } => Ok(()),
+            Completion::Info { .. } => {
+                if let Op::Write { value, .. } | Op::Cas { to: value, .. } = op {
+                    self.in_doubt.wait(value, invoked);
+                }
+                self.settle_doubts(self.least_open(time));
+                Ok(())
+            }
             Completion::Fail { .. } => self.withdraw(stage),
             Completion::Ok(reply) => {
                 if let (Op::Cas { from, .. }, Reply::NotSwapped { seen }) = (&op, reply)
@@ -325,7 +306,7 @@ impl Stream {
 
     /// An operation has returned that saw or wrote a value.
     fn observe(&mut self, held: Held, read_from: Option<Time>, now: Time) -> Result<(), Problem> {
-        let Some(&stage) = self.stage_of.get(&held) else { return Err(Problem::Unwritten(held)) };
+        let Some(stage) = self.find(held) else { return Err(Problem::Unwritten(held)) };
         if self.stages[stage].block == NONE {
             self.enter(stage, now)?;
         }
@@ -337,34 +318,57 @@ impl Stream {
             seen.last_invocation = seen.last_invocation.max(invoked);
         }
         let (block, last_invocation) = (seen.block, seen.last_invocation);
-        let touched = &mut self.blocks[block];
-        touched.last_invocation = touched.last_invocation.max(Some(last_invocation));
-        if touched.is_retired {
-            self.note_farthest(block);
-        }
-        self.compare(block, held)?;
-        let least_open = match self.oldest {
-            NONE => now,
-            oldest => self.open[oldest].invoked,
-        };
+        self.reach(block, last_invocation, held)?;
+        let least_open = self.least_open(now);
+        self.settle_doubts(least_open);
         self.retire(least_open);
         Ok(())
     }
 
+    /// The stage of a value that may be seen.
+    fn find(&mut self, held: Held) -> Option<u32> {
+        if let Some(&stage) = self.stage_of.get(&held) {
+            return Some(stage);
+        }
+        let from = self.in_doubt.take(held?)?;
+        let stage = Stage { held, from, block: NONE, last_invocation: 0, next: NONE, closed: None };
+        let stage = self.stages.insert(stage);
+        self.stage_of.insert(held, stage);
+        Some(stage)
+    }
+
+    fn least_open(&self, now: Time) -> Time {
+        match self.oldest {
+            NONE => now,
+            oldest => self.open[oldest].invoked,
+        }
+    }
+
+    /// Of what timed out and was not seen, forgets all that decides nothing any more.
+    fn settle_doubts(&mut self, least_open: Time) {
+        while let Some(value) = self.in_doubt.reached(least_open) {
+            // It may have been seen by now, and even forgotten.
+            if let Some(&stage) = self.stage_of.get(&Some(value))
+                && self.stages[stage].block == NONE
+            {
+                self.stage_of.remove(&Some(value));
+                let Stage { from, .. } = self.stages.remove(stage);
+                self.in_doubt.keep(value, from);
+            }
+        }
+    }
+
     /// The first return of a stage. What it was swapped from took place as well, right before it.
     fn enter(&mut self, stage: u32, now: Time) -> Result<(), Problem> {
-        let mut chain = vec![stage];
+        let mut chain = std::mem::take(&mut self.chain);
+        chain.clear();
+        chain.push(stage);
         let block = loop {
             let current = *chain.last().expect("a chain begins with the stage");
             let Some(from) = self.stages[current].from else {
-                let first_return = Some(now);
-                let (first, last) = (current, current);
-                let fresh = Block { first_return, last_invocation: None, first, last, is_retired: false };
-                let block = self.blocks.insert(fresh);
-                self.live.push_back(block);
-                break block;
+                break self.begin_block(current, now);
             };
-            let Some(&source) = self.stage_of.get(&Some(from)) else {
+            let Some(source) = self.find(Some(from)) else {
                 return Err(Problem::Unwritten(Some(from)));
             };
             // A circle of swaps would come by a stage of this chain, whose successor is set below.
@@ -385,34 +389,61 @@ impl Stream {
             joining.block = block;
             // All but the newest stage are over: a later one was seen.
             joining.closed = if member == stage { None } else { Some(now) };
-            let last_invocation = Some(joining.last_invocation);
-            let entered = &mut self.blocks[block];
-            entered.last_invocation = entered.last_invocation.max(last_invocation);
-            entered.last = member;
+            let (last_invocation, held) = (joining.last_invocation, joining.held);
+            self.blocks[block].last = member;
+            self.reach(block, last_invocation, held)?;
         }
+        self.chain = chain;
         Ok(())
     }
 
+    fn begin_block(&mut self, root: u32, now: Time) -> u32 {
+        let place = Place::Live(self.left_live + self.live.len() as u64);
+        let last_invocation = Some(self.stages[root].last_invocation);
+        let block = self.blocks.insert(Block {
+            first_return: Some(now),
+            last_invocation,
+            first: root,
+            last: root,
+            place,
+        });
+        // Whoever must come behind it began after now, so there is nothing yet that could also be before it.
+        let last_invocation = self.stages[root].last_invocation;
+        self.live.push_back(Live { block, first_return: now, last_invocation });
+        block
+    }
+
+    /// An operation that was invoked then belongs to the block. If that moves the block's last invocation, the block
+    /// is compared with the others; if not, all that it could contradict was compared with it when that changed.
+    fn reach(&mut self, block: u32, invoked: Time, held: Held) -> Result<(), Problem> {
+        let touched = &mut self.blocks[block];
+        if touched.last_invocation >= Some(invoked) {
+            return Ok(());
+        }
+        touched.last_invocation = Some(invoked);
+        match touched.place {
+            Place::Retired => self.note_farthest(block),
+            Place::Live(number) => {
+                let index = usize::try_from(number - self.left_live).expect("live blocks are in memory");
+                self.live[index].last_invocation = invoked;
+            }
+        }
+        self.compare(block, invoked, held)
+    }
+
     /// Whether another block must come both before and after this one.
-    fn compare(&self, block: u32, held: Held) -> Result<(), Problem> {
-        let touched = &self.blocks[block];
-        let Some(reach) = touched.last_invocation else { return Ok(()) };
+    fn compare(&self, block: u32, reach: Time, held: Held) -> Result<(), Problem> {
+        let first_return = self.blocks[block].first_return;
         // `None`, the beginning, is before every time.
-        let began_after =
-            |last_invocation: Time| touched.first_return.is_none_or(|first| first < last_invocation);
+        let began_after = |last_invocation: Time| first_return.is_none_or(|first| first < last_invocation);
         let [(farthest, whose), (second, _)] = self.farthest;
         let other = if whose == block { second } else { farthest };
         if other.is_some_and(began_after) {
             return Err(Problem::Stale(held));
         }
-        for &other in &self.live {
-            let other_block = &self.blocks[other];
-            if other_block.first_return >= Some(reach) {
-                break;
-            }
-            if other != block && other_block.last_invocation.is_some_and(began_after) {
-                return Err(Problem::Stale(held));
-            }
+        let before = self.live.iter().take_while(|other| other.first_return < reach);
+        if before.into_iter().any(|other| began_after(other.last_invocation) && other.block != block) {
+            return Err(Problem::Stale(held));
         }
         Ok(())
     }
@@ -420,11 +451,9 @@ impl Stream {
     /// Moves the blocks behind `least_open` to the retired ones, and forgets those that nobody may see again.
     fn retire(&mut self, least_open: Time) {
         let mut changed = false;
-        while let Some(&block) = self.live.front()
-            && self.blocks[block].first_return < Some(least_open)
-        {
-            self.live.pop_front();
-            self.blocks[block].is_retired = true;
+        while let Some(Live { block, .. }) = self.live.pop_front_if(|live| live.first_return < least_open) {
+            self.left_live += 1;
+            self.blocks[block].place = Place::Retired;
             self.retired.push(block);
             self.note_farthest(block);
             changed = true;
@@ -511,53 +540,5 @@ impl Stream {
     fn go_blind(&mut self) {
         let key = std::mem::take(&mut self.key);
         *self = Stream { state: State::Blind, ..Stream::new(&key) };
-    }
-}
-
-/// Things with small numbers that are used again.
-#[derive(Debug)]
-struct Slab<T> {
-    entries: Vec<Option<T>>,
-    free: Vec<u32>,
-}
-
-impl<T> Default for Slab<T> {
-    fn default() -> Self {
-        Slab { entries: Vec::new(), free: Vec::new() }
-    }
-}
-
-impl<T> Slab<T> {
-    fn insert(&mut self, entry: T) -> u32 {
-        if let Some(id) = self.free.pop() {
-            self.entries[id as usize] = Some(entry);
-            return id;
-        }
-        let id = u32::try_from(self.entries.len()).expect("what is open at once fits in 32 bits");
-        self.entries.push(Some(entry));
-        id
-    }
-
-    fn len(&self) -> usize {
-        self.entries.len() - self.free.len()
-    }
-
-    fn remove(&mut self, id: u32) -> T {
-        self.free.push(id);
-        self.entries[id as usize].take().expect("an entry is removed once")
-    }
-}
-
-impl<T> std::ops::Index<u32> for Slab<T> {
-    type Output = T;
-
-    fn index(&self, id: u32) -> &T {
-        self.entries[id as usize].as_ref().expect("only entries that are there are named")
-    }
-}
-
-impl<T> std::ops::IndexMut<u32> for Slab<T> {
-    fn index_mut(&mut self, id: u32) -> &mut T {
-        self.entries[id as usize].as_mut().expect("only entries that are there are named")
     }
 }

@@ -1,4 +1,5 @@
-//! The fast path: a register whose values are each written once, in O(n log n), exact where it answers.
+//! The fast path: a register whose values are each written once, in O(n log n), exact where it answers. Of values
+//! that repeat it leaves to the search whatever [`overwritten`](super::overwritten) does not refute.
 //!
 //! All that has to do with a value (its writer and those who read it) is a *stage*. A compare-and-set from a to
 //! b puts stage b right behind stage a, so stages joined by swaps form a *block* that is contiguous in every
@@ -25,7 +26,8 @@
 use std::collections::HashMap;
 
 use super::call::{Call, replay};
-use super::hash::BuildMix;
+use super::hash::BuildNear;
+use super::overwritten::overwritten;
 use crate::model::{Held, Model, RegisterView};
 
 /// What the zones say.
@@ -35,19 +37,31 @@ pub enum Zones {
     Linearizable(Vec<usize>),
     /// There is none, and the calls at these positions suffice to prove it.
     NotLinearizable(Vec<usize>),
+    /// There is none. Of the calls at these positions the last one needs a value that the one before it overwrote for
+    /// certain, or, if it is alone, that nobody had written. What led there is left out, and no more can be.
+    Overwritten(Vec<usize>),
     /// Values repeat, or the object is no register, or failed swaps do not tell what they saw.
     NotApplicable,
 }
 
-/// Judges the calls of a register whose values are unique.
+/// Judges the calls of a register whose values are unique; where they repeat, says only what [`overwritten`] refutes.
 pub fn zones<M: Model>(initial: &M, calls: &[Call<M>]) -> Zones {
     let Some(held) = initial.register_value() else { return Zones::NotApplicable };
-    match Blocks::read(held, calls, u64::MAX).map(Blocks::judge) {
-        None => Zones::NotApplicable,
-        Some(Ok(order)) if replay(initial, calls, &order) => Zones::Linearizable(order),
-        // The slots of failed swaps got into each other's way.
-        Some(Ok(_)) => Zones::NotApplicable,
-        Some(Err(core)) => Zones::NotLinearizable(earliest(held, calls, core)),
+    let mut blocks = Blocks::new(held, calls);
+    if blocks.read(u64::MAX).is_none() {
+        return overwritten(held, calls).map_or(Zones::NotApplicable, Zones::Overwritten);
+    }
+    match blocks.judge() {
+        Ok(zones) => {
+            let order = blocks.order(&zones);
+            if replay(initial, calls, &order) {
+                Zones::Linearizable(order)
+            } else {
+                // The slots of failed swaps got into each other's way.
+                Zones::NotApplicable
+            }
+        }
+        Err(core) => Zones::NotLinearizable(earliest(&mut blocks, core)),
     }
 }
 
@@ -56,49 +70,88 @@ pub fn zones<M: Model>(initial: &M, calls: &[Call<M>]) -> Zones {
 const EARLIER_MAX: usize = 24;
 
 /// Of the contradictions in a history one that was complete early, since later ones often follow from it.
-fn earliest<M: Model>(held: Held, calls: &[Call<M>], mut core: Vec<usize>) -> Vec<usize> {
+fn earliest<M: Model>(blocks: &mut Blocks<'_, M>, mut core: Vec<usize>) -> Vec<usize> {
     for _ in 0..EARLIER_MAX {
-        let last = core.iter().filter_map(|&position| calls[position].returned).max();
+        let last = core.iter().filter_map(|&position| blocks.calls[position].returned).max();
         let Some(end) = last.and_then(|last| last.checked_sub(1)) else { break };
-        match Blocks::read(held, calls, end).map(Blocks::judge) {
-            Some(Err(earlier)) => core = earlier,
-            Some(Ok(_)) | None => break,
+        if blocks.read(end).is_none() {
+            break;
+        }
+        match blocks.judge() {
+            Err(earlier) => core = earlier,
+            Ok(_) => break,
         }
     }
     core
 }
 
 const NONE: u32 = u32::MAX;
+/// The stage of the value at the beginning.
+const INITIAL: u32 = 0;
 /// Before every invocation.
 const BEGINNING: u64 = 0;
 /// After every return.
 const NEVER: u64 = u64::MAX;
 
 struct Stage {
+    /// [`NONE`] for the value at the beginning, and as long as only readers of the value are known.
     writer: u32,
-    /// The value that the writer swapped from, if it is a swap.
-    from: Option<u64>,
-    first_return: u64,
     returned_first: u32,
-    last_invocation: u64,
     invoked_last: u32,
     /// The stage that is swapped from this one.
     next: u32,
     prev: u32,
-    /// Whether it surely took place.
-    seen: bool,
+    /// The stage that the writer swapped from, if it is a swap.
+    from: u32,
+    writer_invoked: u64,
+    first_return: u64,
+    last_invocation: u64,
+}
+
+impl Stage {
+    const EMPTY: Stage = Stage {
+        writer: NONE,
+        returned_first: NONE,
+        invoked_last: NONE,
+        next: NONE,
+        prev: NONE,
+        from: NONE,
+        writer_invoked: BEGINNING,
+        first_return: NEVER,
+        last_invocation: BEGINNING,
+    };
+
+    /// Whether it surely took place: somebody returned from it, or from a stage that rests on it.
+    fn took_place(&self) -> bool {
+        self.first_return != NEVER || self.next != NONE
+    }
+
+    fn returned(&mut self, at: u64, position: u32) {
+        if at < self.first_return {
+            self.first_return = at;
+            self.returned_first = position;
+        }
+    }
+
+    fn invoked(&mut self, at: u64, position: u32) {
+        if at > self.last_invocation {
+            self.last_invocation = at;
+            self.invoked_last = position;
+        }
+    }
 }
 
 struct Blocks<'a, M: Model> {
+    held: Held,
     calls: &'a [Call<M>],
     stages: Vec<Stage>,
-    stage_of: HashMap<Held, u32, BuildMix>,
+    stage_of: HashMap<u64, u32, BuildNear>,
     /// Reads and failed swaps that told the value: the stage and the position.
     reads: Vec<(u32, u32)>,
     /// Failed swaps that did not.
     refusals: Vec<(Held, u32)>,
-    /// A read of a value that nobody wrote.
-    unwritten: Option<u32>,
+    /// Reads of a register that was never written, where it holds a value from the beginning on.
+    reads_of_nothing: Vec<u32>,
 }
 
 struct Zone {
@@ -123,32 +176,35 @@ fn at(time: u64) -> u64 {
 }
 
 impl<'a, M: Model> Blocks<'a, M> {
-    /// The stages of all that happened until `end`; `None` if some value has two writers.
+    /// Room for the calls; they are yet to be read.
+    fn new(held: Held, calls: &'a [Call<M>]) -> Self {
+        // Mostly half of them write. A little more than half must not make every table grow to twice its size.
+        let half = calls.len() / 2 + calls.len() / 16 + 1;
+        Blocks {
+            held,
+            calls,
+            stages: Vec::with_capacity(half),
+            stage_of: HashMap::with_capacity_and_hasher(half, BuildNear),
+            reads: Vec::with_capacity(half),
+            refusals: Vec::new(),
+            reads_of_nothing: Vec::new(),
+        }
+    }
+
+    /// Reads the stages of all that happened until `end`; `None` if some value has two writers.
     ///
     /// What had not returned by then counts as never returned: linearizability is closed under prefixes.
-    fn read(held: Held, calls: &'a [Call<M>], end: u64) -> Option<Self> {
-        let mut blocks = Blocks {
-            calls,
-            stages: Vec::with_capacity(calls.len() / 2 + 1),
-            stage_of: HashMap::with_capacity_and_hasher(calls.len() / 2 + 1, BuildMix),
-            reads: Vec::with_capacity(calls.len() / 2),
-            refusals: Vec::new(),
-            unwritten: None,
-        };
-        blocks.stages.push(Stage {
-            writer: NONE,
-            from: None,
-            first_return: BEGINNING,
-            returned_first: NONE,
-            last_invocation: BEGINNING,
-            invoked_last: NONE,
-            next: NONE,
-            prev: NONE,
-            seen: true,
-        });
-        blocks.stage_of.insert(held, 0);
-        let mut needed: Vec<(Held, u32)> = Vec::with_capacity(calls.len() / 2);
-        for (position, call) in calls.iter().enumerate() {
+    fn read(&mut self, end: u64) -> Option<()> {
+        self.stages.clear();
+        self.stage_of.clear();
+        self.reads.clear();
+        self.refusals.clear();
+        self.reads_of_nothing.clear();
+        self.stages.push(Stage { first_return: BEGINNING, ..Stage::EMPTY });
+        if let Some(value) = self.held {
+            self.stage_of.insert(value, INITIAL);
+        }
+        for (position, call) in self.calls.iter().enumerate() {
             if call.invoked > end {
                 continue;
             }
@@ -159,66 +215,74 @@ impl<'a, M: Model> Blocks<'a, M> {
             }
             let position = u32::try_from(position).ok().filter(|&position| position < NONE)?;
             let (value, from) = match M::register_view(&call.op, ret) {
-                RegisterView::Read(value) => {
-                    needed.push((value, position));
+                RegisterView::Read(held) => {
+                    let stage = match held {
+                        Some(value) => self.stage_to_be(value)?,
+                        None if self.held.is_none() => INITIAL,
+                        None => {
+                            self.reads_of_nothing.push(position);
+                            continue;
+                        }
+                    };
+                    self.reads.push((stage, position));
+                    let stage = &mut self.stages[stage as usize];
+                    stage.returned(at(returned.expect("a read that never returned was left out")), position);
+                    stage.invoked(at(call.invoked), position);
                     continue;
                 }
                 RegisterView::Differs(value) => {
-                    blocks.refusals.push((value, position));
+                    self.refusals.push((value, position));
                     continue;
                 }
-                RegisterView::Write(value) => (value, None),
-                RegisterView::Swap { from, to } if from != to => (to, Some(from)),
+                RegisterView::Write(value) => (value, NONE),
+                RegisterView::Swap { from, to } if from != to => (to, self.stage_to_be(from)?),
                 RegisterView::Swap { .. } | RegisterView::Clear | RegisterView::Opaque => return None,
             };
-            let stage = u32::try_from(blocks.stages.len()).ok()?;
-            if blocks.stage_of.insert(Some(value), stage).is_some() {
+            let stage = self.stage_to_be(value)?;
+            let is_initial = stage == INITIAL;
+            let stage = &mut self.stages[stage as usize];
+            if is_initial || stage.writer != NONE {
                 return None;
             }
-            blocks.stages.push(Stage {
-                writer: position,
-                from,
-                first_return: returned.map_or(NEVER, at),
-                returned_first: if returned.is_some() { position } else { NONE },
-                last_invocation: at(call.invoked),
-                invoked_last: position,
-                next: NONE,
-                prev: NONE,
-                seen: returned.is_some(),
-            });
-        }
-        for (value, position) in needed {
-            match blocks.stage_of.get(&value) {
-                Some(&stage) => blocks.add_read(stage, position),
-                None => blocks.unwritten = blocks.unwritten.or(Some(position)),
+            stage.writer = position;
+            stage.from = from;
+            stage.writer_invoked = at(call.invoked);
+            stage.invoked(at(call.invoked), position);
+            if let Some(returned) = returned {
+                stage.returned(at(returned), position);
             }
         }
-        Some(blocks)
+        Some(())
     }
 
-    fn add_read(&mut self, stage: u32, position: u32) {
-        self.reads.push((stage, position));
-        let call = &self.calls[position as usize];
-        let stage = &mut self.stages[stage as usize];
-        let returned = at(call.returned.expect("a read that never returned was left out"));
-        if returned < stage.first_return {
-            stage.first_return = returned;
-            stage.returned_first = position;
+    /// The stage of a value that was written or, as those who have to do with it come in any order, may turn out to
+    /// have been.
+    fn stage_to_be(&mut self, value: u64) -> Option<u32> {
+        let fresh = u32::try_from(self.stages.len()).ok()?;
+        let stage = *self.stage_of.entry(value).or_insert(fresh);
+        if stage == fresh {
+            self.stages.push(Stage::EMPTY);
         }
-        if at(call.invoked) > stage.last_invocation {
-            stage.last_invocation = at(call.invoked);
-            stage.invoked_last = position;
-        }
-        stage.seen = true;
+        Some(stage)
     }
 
-    /// An order, or the positions of calls that contradict each other.
-    fn judge(mut self) -> Result<Vec<usize>, Vec<usize>> {
-        if let Some(position) = self.unwritten {
+    fn stage_of(&self, held: Held) -> Option<u32> {
+        match held {
+            Some(value) => self.stage_of.get(&value).copied(),
+            None => self.held.is_none().then_some(INITIAL),
+        }
+    }
+
+    /// The blocks by their starts, or the positions of calls that contradict each other.
+    fn judge(&mut self) -> Result<Vec<Zone>, Vec<usize>> {
+        if let Some(&position) = self.reads_of_nothing.first() {
             return Err(vec![position as usize]);
         }
-        for stage in &self.stages {
-            if stage.writer != NONE && stage.first_return < at(self.calls[stage.writer as usize].invoked) {
+        for stage in &self.stages[1..] {
+            if stage.writer == NONE && stage.returned_first != NONE {
+                return Err(vec![stage.returned_first as usize]);
+            }
+            if stage.first_return < stage.writer_invoked {
                 return Err(self.core(&[stage.returned_first, stage.writer], &[]));
             }
         }
@@ -227,27 +291,30 @@ impl<'a, M: Model> Blocks<'a, M> {
         zones.sort_unstable_by_key(Zone::start);
         self.compare(&zones)?;
         self.refute_refusals()?;
-        Ok(self.order(&zones))
+        Ok(zones)
     }
 
     /// Joins each stage that took place to the one it was swapped from, which then took place too.
     fn link_swaps(&mut self) -> Result<(), Vec<usize>> {
         for first in 1..self.stages.len() {
-            let mut stage = u32::try_from(first).expect("stages are counted in 32 bits");
-            while self.stages[stage as usize].seen && self.stages[stage as usize].prev == NONE {
-                let Some(from) = self.stages[stage as usize].from else { break };
-                let Some(&source) = self.stage_of.get(&Some(from)) else {
-                    return Err(self.core(&[], &[stage]));
-                };
+            let mut current = u32::try_from(first).expect("stages are counted in 32 bits");
+            loop {
+                let stage = &self.stages[current as usize];
+                let source = stage.from;
+                if source == NONE || stage.prev != NONE || !stage.took_place() {
+                    break;
+                }
                 let before = &mut self.stages[source as usize];
+                if before.writer == NONE && source != INITIAL {
+                    return Err(self.core(&[], &[current]));
+                }
                 if before.next != NONE {
                     let rival = before.next;
-                    return Err(self.core(&[], &[rival, stage]));
+                    return Err(self.core(&[], &[rival, current]));
                 }
-                before.next = stage;
-                before.seen = true;
-                self.stages[stage as usize].prev = source;
-                stage = source;
+                before.next = current;
+                self.stages[current as usize].prev = source;
+                current = source;
             }
         }
         Ok(())
@@ -257,7 +324,7 @@ impl<'a, M: Model> Blocks<'a, M> {
     fn zones(&self) -> Result<Vec<Zone>, Vec<usize>> {
         let mut zones = Vec::with_capacity(self.stages.len());
         let mut reached = 0;
-        let is_root = |stage: &Stage| stage.seen && stage.from.is_none();
+        let is_root = |stage: &Stage| stage.took_place() && stage.from == NONE;
         for (root, _) in self.stages.iter().enumerate().filter(|(_, stage)| is_root(stage)) {
             let root = u32::try_from(root).expect("stages are counted in 32 bits");
             let mut zone = Zone { first_return: NEVER, last_invocation: BEGINNING, root };
@@ -279,21 +346,22 @@ impl<'a, M: Model> Blocks<'a, M> {
             }
             zones.push(zone);
         }
-        let seen = self.stages.iter().filter(|stage| stage.seen).count();
-        if reached == seen { Ok(zones) } else { Err(self.cycle()) }
+        let took_place = self.stages.iter().filter(|stage| stage.took_place()).count();
+        if reached == took_place { Ok(zones) } else { Err(self.cycle()) }
     }
 
     /// Swaps that go round in a circle: each value rests on the others, and nobody began.
     fn cycle(&self) -> Vec<usize> {
         let mut in_chain = vec![false; self.stages.len()];
         for (root, stage) in self.stages.iter().enumerate() {
-            let mut current = if stage.seen && stage.from.is_none() { root } else { NONE as usize };
+            let mut current = if stage.took_place() && stage.from == NONE { root } else { NONE as usize };
             while current < self.stages.len() {
                 in_chain[current] = true;
                 current = self.stages[current].next as usize;
             }
         }
-        let lost = self.stages.iter().zip(in_chain).position(|(stage, in_chain)| stage.seen && !in_chain);
+        let lost =
+            self.stages.iter().zip(in_chain).position(|(stage, in_chain)| stage.took_place() && !in_chain);
         let lost = lost.expect("fewer stages were reached than took place");
         self.core(&[], &[u32::try_from(lost).expect("stages are counted in 32 bits")])
     }
@@ -366,10 +434,10 @@ impl<'a, M: Model> Blocks<'a, M> {
             while !std::mem::replace(&mut done[current as usize], true) {
                 let Stage { writer, from, .. } = self.stages[current as usize];
                 core.push(writer);
-                match from.and_then(|from| self.stage_of.get(&Some(from))) {
-                    Some(&source) => current = source,
-                    None => break,
+                if from == NONE {
+                    break;
                 }
+                current = from;
             }
         }
         core.retain(|&call| call != NONE);
@@ -385,18 +453,19 @@ impl<'a, M: Model> Blocks<'a, M> {
             RegisterView::Read(held) | RegisterView::Differs(held) => held,
             _ => view.writes(),
         };
-        self.stage_of.get(&held).copied()
+        self.stage_of(held)
     }
 
     /// A swap that failed on its own value: it began after the value was known to stand and ended before the
     /// value was last needed.
     fn refute_refusals(&self) -> Result<(), Vec<usize>> {
         for &(held, position) in &self.refusals {
-            let Some(&stage) = self.stage_of.get(&held) else { continue };
+            let Some(stage) = self.stage_of(held) else { continue };
             let stage = &self.stages[stage as usize];
             let call = &self.calls[position as usize];
             let returned = call.returned.map_or(NEVER, at);
-            if stage.seen && stage.first_return < at(call.invoked) && returned < stage.last_invocation {
+            if stage.took_place() && stage.first_return < at(call.invoked) && returned < stage.last_invocation
+            {
                 return Err(self.core(&[position, stage.returned_first, stage.invoked_last], &[]));
             }
         }
@@ -455,8 +524,8 @@ impl<'a, M: Model> Blocks<'a, M> {
         for &(held, position) in &self.refusals {
             let call = &self.calls[position as usize];
             let earliest = first_returns.partition_point(|&returned| returned < call.invoked);
-            let place = match self.stage_of.get(&held) {
-                Some(&stage) if self.stages[stage as usize].seen => {
+            let place = match self.stage_of(held) {
+                Some(stage) if self.stages[stage as usize].took_place() => {
                     let (start, end) = places[stage as usize];
                     if (start..=end).contains(&earliest) { end + 1 } else { earliest }
                 }

@@ -3,7 +3,7 @@
 use stateright::semantics::SequentialSpec;
 
 use super::{Model, ObjectModel, foreign};
-use crate::history::{Op, Operation, Reply, Value};
+use crate::history::{Op, Operation, Reply, Value, elements};
 
 /// One list.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -48,7 +48,9 @@ impl Model for List {
 
     fn explain(&self, _op: &Op, ret: &Reply) -> String {
         match ret {
-            Reply::ReadList { values } => format!("it saw {values:?} while the list is {:?}", self.elements),
+            Reply::ReadList { values } => {
+                format!("it saw {} while the list is {}", elements(values), elements(&self.elements))
+            }
             _ => "its reply does not fit it".to_owned(),
         }
     }

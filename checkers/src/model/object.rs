@@ -26,7 +26,7 @@ impl Object {
     /// What a workload drives. Names that are not known are taken for registers, as most workloads are.
     pub fn of_workload(name: &str) -> Object {
         match name {
-            "append-list" => Object::List,
+            "append" | "append-list" | "txn" => Object::List,
             "set" => Object::Set,
             "counter" => Object::Counter,
             "queue" => Object::Queue,
@@ -76,6 +76,13 @@ impl Object {
                 _,
             ) => false,
         }
+    }
+
+    /// Why the history cannot be judged by this object, if it cannot.
+    pub(crate) fn objection(self, history: &History) -> Option<String> {
+        let misfit = self.misfit(history)?;
+        let line = history.locate(misfit.invoke_event);
+        Some(format!("{line}: a {} knows no such {}", self.name(), misfit.op.kind()))
     }
 
     /// The first operation that is none of this object's. A transaction belongs to no object and is not meant.

@@ -23,7 +23,9 @@ pub enum Harm {
 /// What the fault of this name does; `None` if no situation knows it, and then none sees it.
 pub fn harm_of(fault: &str) -> Option<Harm> {
     match fault {
-        "kill" | "power-loss" | "torn-write" | "disk-crash" | "crash-at" | "wipe" => Some(Harm::Down),
+        "kill" | "power-loss" | "torn-write" | "disk-crash" | "lost-write" | "crash-at" | "wipe" => {
+            Some(Harm::Down)
+        }
         "pause" => Some(Harm::Stopped),
         "constrained-election" => Some(Harm::Cut),
         // Traces tell of every restart of a storm; clients that are cut off leave the nodes among themselves.
@@ -32,7 +34,6 @@ pub fn harm_of(fault: &str) -> Option<Harm> {
         | "slow"
         | "slow-fsync"
         | "fsync-error"
-        | "lost-write"
         | "bit-flip"
         | "delay"
         | "loss"

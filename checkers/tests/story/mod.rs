@@ -5,6 +5,7 @@
 //! check linearizable            (or: look split-vote, for a situation)
 //! expect nodes n1 n2            (also: kinds read write | ok 10 | fault kill 1 | recovery 5000 | unavailable 2000 | complete)
 //! expect situation split-vote   (what the run aims at)
+//! expect bound votes at-most 2  (or: at-least)
 //! expect consistency sequential (or: stale-within 500, in milliseconds)
 //! workload append-list          (which kind of object the keys are; register without it)
 //! budget 100                    (configurations; the default without it)
@@ -42,7 +43,7 @@ use checkers::trace::{
     Aside, Digest, LogIndex, PreVoteAnswer, Role, SnapshotOrigin, Term, TraceEvent, TraceLine, TransferPhase,
 };
 use checkers::{
-    Budget, CHECKERS, Consistency, Evidence, Expectations, ExpectedFault, Finding, History, Trace,
+    Bound, Budget, CHECKERS, Consistency, Evidence, Expectations, ExpectedFault, Finding, History, Trace,
 };
 
 /// Compares the finding of a story with the one that it tells.
@@ -230,6 +231,18 @@ impl<'a> Words<'a> {
                 expectations.faults.push(ExpectedFault { name, times: self.number() });
             }
             "unavailable" => expectations.unavailable_max_ms = Some(self.number()),
+            "bound" => {
+                let measure = self.next().to_owned();
+                let is_most = self.next() == "at-most";
+                let limit = Some(u32::try_from(self.number()).expect("a bound of 32 bits"));
+                let (at_most, at_least) = if is_most { (limit, None) } else { (None, limit) };
+                expectations.bounds.push(Bound {
+                    measure,
+                    at_most,
+                    at_least,
+                    because: "the story says so".into(),
+                });
+            }
             "situation" => expectations.situations.push(self.next().to_owned()),
             "recovery" => expectations.recovery_limit_ms = self.number(),
             "complete" => expectations.complete = true,

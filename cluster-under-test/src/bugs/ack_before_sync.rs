@@ -11,7 +11,7 @@ pub(super) const BUG: Bug = Bug {
     name: "ack-before-sync",
     about: "a follower acknowledges entries before they are on disk (C2)",
     breaks: &["durable-commit", "linearizable", "leader-completeness"],
-    exposed_by: &["kill", "lose-unsynced"],
+    exposed_by: &["kill", "power-loss"],
     rules: &AckBeforeSync,
 };
 

@@ -26,6 +26,7 @@ mod lease_from_reply;
 mod long_lease;
 mod members_not_rolled_back;
 mod no_check_quorum;
+mod no_fsync;
 mod no_noop;
 mod pre_vote_despite_leader;
 mod raise_term_on_pre_vote;
@@ -79,6 +80,7 @@ pub const BUGS: &[&Bug] = &[
     &silent_pre_vote_refusal::BUG,
     &no_check_quorum::BUG,
     &ack_before_sync::BUG,
+    &no_fsync::BUG,
     &clock_in_apply::BUG,
     &clear_vote_on_step_down::BUG,
     &accept_old_append::BUG,

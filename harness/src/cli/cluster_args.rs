@@ -38,8 +38,14 @@ pub(super) struct ClusterArgs {
     /// Applied entries between two snapshots
     #[arg(long, default_value_t = 1000, value_name = "N")]
     snapshot_entries: u64,
-    /// Ask a majority for each read, or trust a lease, which is wrong when clocks run at different speeds
-    #[arg(long, default_value = "read-index", value_name = "read-index|lease", hide_possible_values = true)]
+    /// Ask a majority for each read; or trust a lease, which is wrong when clocks run at different speeds; or ask nobody,
+    /// and answer with what the node has, however old
+    #[arg(
+        long,
+        default_value = "read-index",
+        value_name = "read-index|lease|serializable",
+        hide_possible_values = true
+    )]
     reads: Reads,
     /// The share of the election timeout for which a lease lasts
     #[arg(long, default_value_t = 90, value_name = "PERCENT")]

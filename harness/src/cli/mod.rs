@@ -68,6 +68,10 @@ pub fn main() -> ExitCode {
     if args.next().is_some_and(|first| first == "raft-kv") {
         return cluster_under_test::cli::main_from(std::env::args_os().skip(1));
     }
+    // So is what reads a node's clocks.
+    if std::env::args_os().nth(1).is_some_and(|first| first == nemesis::clock::probe::ARGUMENT) {
+        return nemesis::clock::probe::main();
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

@@ -36,7 +36,7 @@ pub(super) struct Args {
     /// Ask a majority for each read, or trust a lease
     #[arg(long, default_value = "read-index", value_name = "read-index|lease", hide_possible_values = true)]
     reads: Reads,
-    /// Let clocks run at very different speeds, which leases do not survive
+    /// Let leaders' clocks run far too slow, which leases do not survive
     #[arg(long)]
     bent_clocks: bool,
     /// Plant this bug (`harness list bugs`)
@@ -67,6 +67,9 @@ impl Args {
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     if !(1..=99).contains(&args.nodes) {
         return Err(Error::usage(format!("--nodes {}: choose 1 to 99 nodes", args.nodes)));
+    }
+    if args.reads == Reads::Serializable {
+        return Err(Error::usage("--reads serializable is not simulated; choose read-index or lease"));
     }
     args.config(args.seed).settings.check()?;
     // A mistyped bug is told once, before the threads start.

@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use checkers::Verdict;
+use checkers::{Consistency, Verdict};
 use nemesis::capability::Capabilities;
 use nemesis::net::{self, Request};
 use tracing_subscriber::EnvFilter;
 
 use super::cluster_args::ClusterArgs;
-use crate::config::{RunConfig, Settings, Variety};
+use crate::config::{Reads, RunConfig, Settings, Variety, parse_consistency};
 use crate::error::{Error, Result};
 use crate::faults;
 use crate::plan::{Plan, plan};
@@ -22,13 +22,23 @@ use crate::scenario::{self, Scenario};
 use crate::stop::Stop;
 use crate::system;
 
+/// So many processes work, unless told otherwise or the nodes are many.
+const CONCURRENCY_MIN: u32 = 10;
+
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
     pub(super) cluster: ClusterArgs,
-    /// What clients ask
+    /// What clients ask (`harness list workloads`)
     #[arg(long, default_value = "register", value_name = "NAME")]
     workload: String,
+    /// What the system promises, and is judged by
+    ///
+    /// `linearizable`: operations happen one at a time, in real-time order, whichever node was asked. `sequential`: they
+    /// happen one at a time, each process's own in its order; what others did may show late. `stale-ms=N`: updates are
+    /// linearizable, and no read shows what was overwritten more than N milliseconds before it began (registers only).
+    #[arg(long, default_value = "linearizable", value_name = "PROMISE", value_parser = parse_consistency)]
+    consistency: Consistency,
     /// Which faults, as in `kill,pause:leader`; `all` (some, by the seed), `partitions`, `none` (`harness list faults`)
     #[arg(long, default_value = "kill,pause,partition", value_name = "LIST")]
     faults: String,
@@ -53,9 +63,9 @@ pub(super) struct Args {
     /// Operations a second, all processes together
     #[arg(long, default_value_t = 300, value_name = "N")]
     rate: u32,
-    /// Logical clients, each with one operation at a time
-    #[arg(long, default_value_t = 10, value_name = "N")]
-    concurrency: u32,
+    /// Logical clients, each with one operation at a time, pinned to a node [default: 10, at least 2 a node]
+    #[arg(long, value_name = "N")]
+    concurrency: Option<u32>,
     /// An operation without an answer is given up after this time
     #[arg(long, default_value_t = 2000, value_name = "MS")]
     operation_timeout_ms: u64,
@@ -100,9 +110,10 @@ impl Args {
         };
         let time_limit = self.time_limit.or(scenario.as_ref().map(|known| known.time_limit_s));
         let aims = scenario.iter().flat_map(|known| known.situations.iter().cloned());
+        let nodes = self.cluster.nodes(scenario.as_ref().map(|known| known.nodes));
         let config = RunConfig {
             system: self.cluster.system.clone(),
-            nodes: self.cluster.nodes(scenario.as_ref().map(|known| known.nodes)),
+            nodes,
             workload: self.workload.clone(),
             faults: chosen.faults,
             aims: aims.chain(self.aim.iter().cloned()).collect(),
@@ -111,11 +122,13 @@ impl Args {
             beyond_quorum: self.beyond_quorum,
             time_limit_ms: time_limit.unwrap_or(TIME_LIMIT_S).saturating_mul(1000),
             rate: self.rate,
-            concurrency: self.concurrency,
+            // One that works and one that reads at each node.
+            concurrency: self.concurrency.unwrap_or_else(|| (u32::from(nodes) * 2).max(CONCURRENCY_MIN)),
             operation_timeout_ms: self.operation_timeout_ms,
             recovery_limit_ms: self.recovery_limit.saturating_mul(1000),
             unavailable_max_ms: self.unavailable_max_ms,
             scenario,
+            consistency: self.consistency,
             settings: self.cluster.settings(),
         };
         Ok((config, chosen.left_out))
@@ -175,8 +188,18 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
 
 fn describe(plan: &Plan) -> String {
     let bug = plan.settings.bug.as_ref().map(|bug| format!(" · bug {bug}")).unwrap_or_default();
+    let reads = match plan.settings.reads {
+        Reads::ReadIndex => "",
+        Reads::Lease => " · lease reads",
+        Reads::Serializable => " · serializable reads",
+    };
+    let promise = match plan.expectations.consistency {
+        Consistency::Linearizable => String::new(),
+        Consistency::Sequential => " · judged as sequential".to_owned(),
+        Consistency::StaleWithinMs(bound_ms) => format!(" · judged as stale by at most {bound_ms} ms"),
+    };
     format!(
-        "{} × {} · {} · {} processes · {} s · {} faults · seed {}{bug}",
+        "{} × {} · {}{reads}{promise} · {} processes · {} s · {} faults · seed {}{bug}",
         plan.nodes,
         plan.system,
         plan.workload,

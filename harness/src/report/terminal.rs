@@ -44,6 +44,9 @@ pub fn outcome(judgement: &Judgement) -> String {
             }
         }
     }
+    if let Some(fault) = &judgement.fault {
+        line(&mut text, "fault", fault);
+    }
     if judgement.verdict == Verdict::Valid {
         line(&mut text, "VALID", &format!("by {} checkers", judgement.findings.len()));
     }

@@ -10,7 +10,7 @@ use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
 use super::node::{Answer, TICK_NS};
-use crate::workload::{Generator, Part};
+use crate::workload::{Generator, Seat};
 
 /// An operation without an answer is given up after this time, in ticks: two election timeouts.
 const TIMEOUT_TICKS: u64 = 40;
@@ -42,7 +42,7 @@ impl Scribe {
 /// What a client asks for.
 pub(super) enum Source {
     /// Operations of the workload, for as long as it is asked.
-    Generator(Arc<dyn Generator>, Part),
+    Generator(Arc<dyn Generator>, Seat),
     /// These operations, each until it succeeds; the last one first.
     List(Vec<Op>),
 }
@@ -84,7 +84,7 @@ impl Client {
             return None;
         }
         let op = match &self.source {
-            Source::Generator(generator, part) => generator.next(*part, &mut self.rng),
+            Source::Generator(generator, seat) => generator.next(*seat, &mut self.rng),
             Source::List(list) => list.last()?.clone(),
         };
         let (process, node) = (self.process, history_node(self.node));
@@ -153,8 +153,8 @@ impl Client {
             Completion::Info { .. } => self.process = scribe.new_process(),
             Completion::Fail { .. } => (),
         }
-        if let Source::Generator(generator, _) = &self.source {
-            generator.completed(op, completion);
+        if let Source::Generator(generator, seat) = &self.source {
+            generator.completed(*seat, op, completion);
         }
         self.due = tick + self.rng.random_range(1..=PAUSE_TICKS_MAX);
     }

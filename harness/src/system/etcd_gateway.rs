@@ -1,264 +1,314 @@
 //! A client of etcd's v3 JSON gateway, which raft-kv speaks too.
 //!
-//! One connection, one request at a time, an exact timeout, no redirects and no retries. What an answer proves:
+//! One connection, one request at a time, an exact timeout for the whole operation, no redirects and no retries. What an
+//! answer proves:
 //!
 //! | what happened | completion |
 //! |---|---|
 //! | no connection, or the request was not yet written | `fail`: nothing was sent |
 //! | 200 | `ok` |
+//! | 200, and the guard of a transaction did not hold | `fail`: nothing was written |
 //! | 400, 404, 405, 413, or an error with `"effect":"none"` | `fail`: the request was refused as it stands |
 //! | any other end of a read | `fail`: a read has no effect |
-//! | any other end of a write or compare-and-set | `info` |
+//! | any other end of an update | `info` |
 //!
-//! Registers are keys, values are decimal numbers. A compare-and-set is a transaction whose `failure` branch reads
-//! the key, so that a failed one returns the value that it found.
+//! How the objects stand in keys:
+//!
+//! | object | key and value | update |
+//! |---|---|---|
+//! | register | a decimal number | put; a compare-and-set is a transaction that reads the key if it does not swap |
+//! | list, queue | decimal numbers with commas | read, then a transaction guarded by the revision that was read |
+//! | counter | a decimal number | likewise |
+//! | set | a key for each element below the set's | put |
+//! | lock | the token of its owner, while it is held | a transaction guarded by the absence of the key, or by the token |
+//!
+//! A transaction over lists reads all of its keys in one step; if it appends, a second step writes, guarded by the
+//! revision of *every* key that was read. So all of it happens at the second step, or none of it. The first step of an
+//! update is always a linearizable read.
 
+use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use checkers::history::{Completion, Op, Reply, Value};
-use http_body_util::{BodyExt, Full};
-use hyper::Request;
-use hyper::body::Bytes;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
+use checkers::history::{Completion, MicroOp, Op, Reply, Value};
+use checkers::model::Object;
 use serde_json::{Value as Json, json};
-use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
-use super::Client;
+use super::{Client, ClientOptions};
+use crate::config::Reads;
+use connection::Connection;
+use wire::Held;
+
+mod connection;
+mod wire;
+
+const RANGE: &str = "/v3/kv/range";
+const PUT: &str = "/v3/kv/put";
+const TXN: &str = "/v3/kv/txn";
+const DELETE: &str = "/v3/kv/deleterange";
 
 /// A client bound to one node.
 pub(super) struct EtcdGateway {
-    address: SocketAddr,
-    timeout: Duration,
-    connection: Option<SendRequest<Full<Bytes>>>,
+    connection: Connection,
+    options: ClientOptions,
+    deadline: Instant,
+    /// The token in each lock that is held.
+    tokens: HashMap<String, u64>,
 }
 
-/// Statuses of requests that were not even tried. Others of the 400s are not among them: a gateway may answer 408 or 499
-/// to a request that it has passed on.
-const REFUSED: [u16; 4] = [400, 404, 405, 413];
+/// An operation that has no reply ends with its completion.
+type Ended<T> = Result<T, Completion>;
 
-/// How a request ended short of an answer that can be read.
-struct Trouble {
-    /// Whether the node may have received the request.
-    sent: bool,
-    reason: String,
+fn fail<T>(reason: impl Into<String>) -> Ended<T> {
+    Err(Completion::Fail { reason: reason.into() })
+}
+
+fn unreadable(body: &Json) -> String {
+    format!("unreadable answer: {body}")
+}
+
+/// A token that no other client of this process has. It needs no chance: a cluster belongs to one run.
+fn fresh_token() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 impl EtcdGateway {
-    pub(super) fn new(address: SocketAddr, timeout: Duration) -> Self {
-        Self { address, timeout, connection: None }
+    pub(super) fn new(address: SocketAddr, options: ClientOptions) -> Self {
+        let connection = Connection::new(address);
+        Self { connection, options, deadline: Instant::now(), tokens: HashMap::new() }
     }
 
-    async fn perform(&mut self, op: &Op) -> Completion {
-        let Some((path, body)) = request(op) else {
-            return Completion::Fail { reason: format!("the key-value gateway has no {}", op.kind()) };
-        };
-        let deadline = Instant::now() + self.timeout;
-        let answer = self.post(path, &body, deadline).await;
-        if answer.is_err() {
-            // An answer that comes after the deadline belongs to nobody; the next request must not see it.
-            self.connection = None;
-        }
-        match answer {
-            Ok((200, body)) => match reply(op, &body) {
-                Some(reply) => Completion::Ok(reply),
-                None => lost(op, format!("unreadable answer: {body}")),
-            },
-            Ok((status, body)) => {
-                let message =
-                    body["message"].as_str().or_else(|| body["error"].as_str()).unwrap_or("no message");
-                let reason = format!("{status} {message}");
-                if REFUSED.contains(&status) || body["effect"] == "none" {
-                    Completion::Fail { reason }
-                } else {
-                    lost(op, reason)
-                }
+    async fn perform(&mut self, op: &Op) -> Ended<Reply> {
+        self.deadline = Instant::now() + self.options.timeout;
+        match op {
+            Op::Read { key } => self.read_object(key).await,
+            Op::Write { key, value } => {
+                self.update(PUT, wire::put(key, &value.to_string()), |_| Some(Reply::Write)).await
             }
-            Err(Trouble { sent: false, reason }) => Completion::Fail { reason },
-            Err(Trouble { sent: true, reason }) => lost(op, reason),
+            Op::Cas { key, from, to } => self.swap(key, *from, *to).await,
+            Op::Delete { key } => self.update(DELETE, wire::range(key), |_| Some(Reply::Delete)).await,
+            Op::Append { key, value } => {
+                self.change_list(key, |list| list.push(*value)).await?;
+                Ok(Reply::Append)
+            }
+            Op::Add { key, value } => self.add(key, *value).await,
+            Op::Enqueue { key, value } => {
+                self.change_list(key, |list| list.push(*value)).await?;
+                Ok(Reply::Enqueue)
+            }
+            Op::Dequeue { key } => self.dequeue(key).await,
+            Op::Acquire { key } => self.acquire(key).await,
+            Op::Release { key } => self.release(key).await,
+            Op::Txn { ops } => self.transact(ops).await,
         }
     }
 
-    async fn post(&mut self, path: &str, body: &Json, deadline: Instant) -> Result<(u16, Json), Trouble> {
-        let unsent = |reason: String| Trouble { sent: false, reason };
-        let sent = |reason: String| Trouble { sent: true, reason };
-        let mut connection = match self.connection.take().filter(|connection| !connection.is_closed()) {
-            Some(connection) => connection,
-            None => timeout_at(deadline, connect(self.address))
-                .await
-                .map_err(|_| unsent("timeout while connecting".into()))?
-                .map_err(unsent)?,
+    /// Asks what has no effect.
+    async fn ask<T>(&mut self, path: &str, body: Json, read: impl FnOnce(&Json) -> Option<T>) -> Ended<T> {
+        match self.connection.post(path, &body, self.deadline).await {
+            Ok(answer) => match answer.get("header").and_then(|_| read(&answer)) {
+                Some(seen) => Ok(seen),
+                None => fail(unreadable(&answer)),
+            },
+            Err(trouble) => fail(trouble.reason),
+        }
+    }
+
+    /// Asks what may have an effect.
+    async fn update<T>(&mut self, path: &str, body: Json, read: impl FnOnce(&Json) -> Option<T>) -> Ended<T> {
+        let reason = match self.connection.post(path, &body, self.deadline).await {
+            Ok(answer) => match answer.get("header").and_then(|_| read(&answer)) {
+                Some(seen) => return Ok(seen),
+                None => unreadable(&answer),
+            },
+            Err(trouble) if !trouble.may_have_effect => return fail(trouble.reason),
+            Err(trouble) => trouble.reason,
         };
-        let request = Request::post(path)
-            .header("host", self.address.to_string())
-            .header("content-type", "application/json")
-            .body(Full::new(Bytes::from(body.to_string())))
-            .expect("the request is built from constants and an address");
-        let exchange = async {
-            // The connection may be dead without our knowing: from here on the request counts as sent, except
-            // that hyper says so when it cancelled a request before writing any of it.
-            let mut response = match connection.try_send_request(request).await {
-                Ok(response) => response,
-                Err(mut error) => {
-                    let never_written = error.take_message().is_some();
-                    let reason = error.into_error().to_string();
-                    return Err(if never_written { unsent(reason) } else { sent(reason) });
+        Err(Completion::Info { reason })
+    }
+
+    /// A transaction without an `else`; whether its guard held.
+    async fn guarded(&mut self, compare: Vec<Json>, success: Vec<Json>) -> Ended<bool> {
+        let body = json!({ "compare": compare, "success": success });
+        self.update(TXN, body, |answer| Some(answer["succeeded"] == true)).await
+    }
+
+    /// A range as the clients of this run ask it.
+    fn asked(&self, range: Json) -> Json {
+        match self.options.reads {
+            Reads::ReadIndex | Reads::Lease => range,
+            Reads::Serializable => wire::serializable(range),
+        }
+    }
+
+    async fn read_object(&mut self, key: &str) -> Ended<Reply> {
+        let range = match self.options.object {
+            Object::Set => wire::range_of_set(key),
+            Object::Register | Object::List | Object::Counter | Object::Queue | Object::Lock => {
+                wire::range(key)
+            }
+        };
+        let (range, object) = (self.asked(range), self.options.object);
+        self.ask(RANGE, range, |answer| {
+            Some(match object {
+                Object::Register | Object::Counter | Object::Lock => {
+                    Reply::Read { value: wire::held(answer)?.number()? }
                 }
-            };
-            let status = response.status().as_u16();
-            let bytes =
-                response.body_mut().collect().await.map_err(|error| sent(error.to_string()))?.to_bytes();
-            let body = serde_json::from_slice(&bytes)
-                .unwrap_or_else(|_| json!({ "message": String::from_utf8_lossy(&bytes).trim() }));
-            Ok((status, body))
+                Object::List | Object::Queue => Reply::ReadList { values: wire::held(answer)?.list()? },
+                Object::Set => Reply::ReadList { values: wire::elements(answer)? },
+            })
+        })
+        .await
+    }
+
+    async fn swap(&mut self, key: &str, from: Value, to: Value) -> Ended<Reply> {
+        let body = json!({
+            "compare": [wire::holds(key, &from.to_string())],
+            "success": [wire::step("request_put", wire::put(key, &to.to_string()))],
+            "failure": [wire::step("request_range", wire::range(key))],
+        });
+        self.update(TXN, body, |answer| {
+            if answer["succeeded"] == true {
+                return Some(Reply::Swapped);
+            }
+            let seen = wire::held(wire::ranges(answer)?.first()?)?.number()?;
+            Some(Reply::NotSwapped { seen })
+        })
+        .await
+    }
+
+    async fn add(&mut self, key: &str, value: Value) -> Ended<Reply> {
+        if self.options.object == Object::Set {
+            let body = wire::put(&wire::element(key, value), &value.to_string());
+            return self.update(PUT, body, |_| Some(Reply::Add)).await;
+        }
+        let held = self.fetch(key).await?;
+        let Some(total) = held.number() else { return fail(format!("{key} holds no number")) };
+        let total = total.unwrap_or(0).saturating_add(value);
+        self.replace(key, &held, &total.to_string()).await?;
+        Ok(Reply::Add)
+    }
+
+    /// What a key holds, and since when, to be changed next.
+    async fn fetch(&mut self, key: &str) -> Ended<Held> {
+        self.ask(RANGE, wire::range(key), wire::held).await
+    }
+
+    /// Writes the key, if it is still what was fetched.
+    async fn replace(&mut self, key: &str, held: &Held, text: &str) -> Ended<()> {
+        let write = wire::step("request_put", wire::put(key, text));
+        if self.guarded(vec![wire::unchanged(key, held.revision)], vec![write]).await? {
+            return Ok(());
+        }
+        fail(format!("{key} was changed by somebody else meanwhile"))
+    }
+
+    async fn change_list<T>(&mut self, key: &str, change: impl FnOnce(&mut Vec<Value>) -> T) -> Ended<T> {
+        let held = self.fetch(key).await?;
+        let Some(mut list) = held.list() else { return fail(format!("{key} holds no list")) };
+        let changed = change(&mut list);
+        self.replace(key, &held, &wire::list(&list)).await?;
+        Ok(changed)
+    }
+
+    async fn dequeue(&mut self, key: &str) -> Ended<Reply> {
+        let held = self.fetch(key).await?;
+        let Some(waiting) = held.list() else { return fail(format!("{key} holds no list")) };
+        let Some((&first, rest)) = waiting.split_first() else {
+            // Nothing to take: the read alone was the operation.
+            return Ok(Reply::Dequeue { value: None });
         };
-        let answer = timeout_at(deadline, exchange).await.map_err(|_| sent("timeout".into()))??;
-        self.connection = Some(connection);
-        Ok(answer)
+        self.replace(key, &held, &wire::list(rest)).await?;
+        Ok(Reply::Dequeue { value: Some(first) })
+    }
+
+    async fn acquire(&mut self, key: &str) -> Ended<Reply> {
+        let token = fresh_token();
+        let write = wire::step("request_put", wire::put(key, &token.to_string()));
+        if !self.guarded(vec![wire::absent(key)], vec![write]).await? {
+            return fail("somebody holds it");
+        }
+        self.tokens.insert(key.to_owned(), token);
+        Ok(Reply::Acquire)
+    }
+
+    async fn release(&mut self, key: &str) -> Ended<Reply> {
+        let Some(token) = self.tokens.remove(key) else { return fail("this process does not hold it") };
+        let remove = wire::step("request_delete_range", wire::range(key));
+        match self.guarded(vec![wire::holds(key, &token.to_string())], vec![remove]).await {
+            Ok(true) => Ok(Reply::Release),
+            Ok(false) => fail("it does not hold the token of this process"),
+            Err(completion) => {
+                // What surely did not happen can be tried again.
+                if matches!(completion, Completion::Fail { .. }) {
+                    self.tokens.insert(key.to_owned(), token);
+                }
+                Err(completion)
+            }
+        }
+    }
+
+    async fn transact(&mut self, ops: &[MicroOp]) -> Ended<Reply> {
+        let keys: Vec<&str> = ops.iter().map(MicroOp::key).collect::<BTreeSet<_>>().into_iter().collect();
+        let appends = ops.iter().any(|op| matches!(op, MicroOp::Append { .. }));
+        let range = |key: &&str| {
+            let range = wire::range(key);
+            wire::step("request_range", if appends { range } else { self.asked(range) })
+        };
+        let body = json!({ "success": keys.iter().map(range).collect::<Vec<_>>() });
+        let read = |answer: &Json| {
+            let ranges = wire::ranges(answer)?;
+            let held = ranges.into_iter().map(wire::held).collect::<Option<Vec<_>>>()?;
+            (held.len() == keys.len()).then_some(held)
+        };
+        let held = self.ask(TXN, body, read).await?;
+        let lists = keys.iter().zip(&held).map(|(&key, held)| Some((key, held.list()?)));
+        let Some(mut lists) = lists.collect::<Option<HashMap<_, _>>>() else {
+            return fail(format!("one of {} holds no list", keys.join(", ")));
+        };
+        let done = ops.iter().map(|op| apply(op, &mut lists)).collect();
+        if appends {
+            let compare = keys.iter().zip(&held).map(|(key, held)| wire::unchanged(key, held.revision));
+            let written: BTreeSet<&str> =
+                ops.iter().filter(|op| matches!(op, MicroOp::Append { .. })).map(MicroOp::key).collect();
+            let write = |key: &str| wire::step("request_put", wire::put(key, &wire::list(&lists[key])));
+            let success = written.into_iter().map(write).collect();
+            if !self.guarded(compare.collect(), success).await? {
+                return fail("a list was changed by somebody else meanwhile");
+            }
+        }
+        Ok(Reply::Txn { ops: done })
+    }
+}
+
+/// One step of a transaction on the lists that it has read.
+fn apply(op: &MicroOp, lists: &mut HashMap<&str, Vec<Value>>) -> MicroOp {
+    let list = lists.get_mut(op.key()).expect("every key of the transaction was read");
+    match op {
+        MicroOp::Append { value, .. } => {
+            list.push(*value);
+            op.clone()
+        }
+        MicroOp::Read { key, .. } => MicroOp::Read { key: key.clone(), values: Some(list.clone()) },
     }
 }
 
 impl Client for EtcdGateway {
     fn invoke<'a>(&'a mut self, op: &'a Op) -> Pin<Box<dyn Future<Output = Completion> + Send + 'a>> {
-        Box::pin(self.perform(op))
-    }
-}
-
-async fn connect(address: SocketAddr) -> Result<SendRequest<Full<Bytes>>, String> {
-    let stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
-    stream.set_nodelay(true).map_err(|error| error.to_string())?;
-    let (sender, connection) =
-        http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
-    // Its errors also reach the request that is under way.
-    tokio::spawn(connection);
-    Ok(sender)
-}
-
-/// The completion of an operation whose answer was lost.
-fn lost(op: &Op, reason: String) -> Completion {
-    match op {
-        Op::Read { .. } => Completion::Fail { reason },
-        _ => Completion::Info { reason },
-    }
-}
-
-/// The path and the body; `None` if the gateway has nothing like it.
-fn request(op: &Op) -> Option<(&'static str, Json)> {
-    let encode = |text: &str| BASE64.encode(text);
-    let number = |value: Value| BASE64.encode(value.to_string());
-    Some(match op {
-        Op::Read { key } => ("/v3/kv/range", json!({ "key": encode(key) })),
-        Op::Write { key, value } => ("/v3/kv/put", json!({ "key": encode(key), "value": number(*value) })),
-        Op::Cas { key, from, to } => {
-            let key = encode(key);
-            let body = json!({
-                "compare": [{ "key": key, "target": "VALUE", "result": "EQUAL", "value": number(*from) }],
-                "success": [{ "request_put": { "key": key, "value": number(*to) } }],
-                "failure": [{ "request_range": { "key": key } }],
-            });
-            ("/v3/kv/txn", body)
-        }
-        Op::Delete { key } => ("/v3/kv/deleterange", json!({ "key": encode(key) })),
-        Op::Append { .. }
-        | Op::Add { .. }
-        | Op::Enqueue { .. }
-        | Op::Dequeue { .. }
-        | Op::Acquire { .. }
-        | Op::Release { .. }
-        | Op::Txn { .. } => return None,
-    })
-}
-
-/// Reads an answer; `None` if it is not one to this operation.
-fn reply(op: &Op, body: &Json) -> Option<Reply> {
-    body.get("header")?;
-    match op {
-        Op::Read { .. } => Some(Reply::Read { value: value(body)? }),
-        Op::Write { .. } => Some(Reply::Write),
-        Op::Cas { .. } if body["succeeded"] == true => Some(Reply::Swapped),
-        Op::Cas { .. } => {
-            Some(Reply::NotSwapped { seen: value(body["responses"].get(0)?.get("response_range")?)? })
-        }
-        Op::Delete { .. } => Some(Reply::Delete),
-        Op::Append { .. }
-        | Op::Add { .. }
-        | Op::Enqueue { .. }
-        | Op::Dequeue { .. }
-        | Op::Acquire { .. }
-        | Op::Release { .. }
-        | Op::Txn { .. } => None,
-    }
-}
-
-/// The register in the answer to a range: absent, or one key with a decimal value. `None` if it is neither.
-#[expect(clippy::option_option, reason = "an absent register and an unreadable answer are different things")]
-fn value(range: &Json) -> Option<Option<Value>> {
-    match range.get("kvs").and_then(|kvs| kvs.get(0)) {
-        None => Some(None),
-        Some(kv) => {
-            let bytes = BASE64.decode(kv.get("value")?.as_str()?).ok()?;
-            String::from_utf8(bytes).ok()?.parse().ok().map(Some)
-        }
+        Box::pin(async move {
+            let completion = self.perform(op).await.map_or_else(|ended| ended, Completion::Ok);
+            if matches!(completion, Completion::Info { .. }) {
+                // The process is retired, and what it held is nobody's.
+                self.tokens.clear();
+            }
+            completion
+        })
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn cas() -> Op {
-        Op::Cas { key: "k".into(), from: 1, to: 2 }
-    }
-
-    #[test]
-    fn an_absent_key_reads_as_nothing() {
-        let answer = json!({ "header": { "revision": "2" } });
-        assert_eq!(reply(&Op::Read { key: "k".into() }, &answer), Some(Reply::Read { value: None }));
-    }
-
-    #[test]
-    fn a_failed_swap_returns_the_value_that_it_found() {
-        let answer = json!({
-            "header": {},
-            "responses": [{ "response_range": { "kvs": [{ "value": BASE64.encode("7") }], "count": "1" } }],
-        });
-        assert_eq!(reply(&cas(), &answer), Some(Reply::NotSwapped { seen: Some(7) }));
-    }
-
-    #[test]
-    fn an_answer_that_cannot_be_read_is_not_guessed() {
-        assert_eq!(reply(&cas(), &json!({ "header": {} })), None);
-        assert_eq!(reply(&cas(), &json!({})), None);
-    }
-
-    #[tokio::test]
-    async fn a_refused_connection_is_a_fail_because_nothing_was_sent() {
-        // A port that was just free: nobody listens on it.
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let address = listener.local_addr().expect("its address");
-        drop(listener);
-        let mut client = EtcdGateway::new(address, Duration::from_secs(5));
-        assert!(matches!(client.invoke(&cas()).await, Completion::Fail { .. }));
-    }
-
-    #[tokio::test]
-    async fn silence_after_sending_is_info_for_a_write_and_fail_for_a_read() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let address = listener.local_addr().expect("its address");
-        let _server = tokio::spawn(async move {
-            let mut open = Vec::new();
-            loop {
-                open.push(listener.accept().await);
-            }
-        });
-        let mut client = EtcdGateway::new(address, Duration::from_millis(200));
-        assert!(matches!(client.invoke(&cas()).await, Completion::Info { .. }));
-        assert!(matches!(client.invoke(&Op::Read { key: "k".into() }).await, Completion::Fail { .. }));
-    }
-}
+mod tests;

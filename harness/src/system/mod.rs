@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
 
 use checkers::history::NodeId;
 use nemesis::cluster::Voice;
@@ -19,7 +18,7 @@ mod etcd_gateway;
 mod etcd_members;
 mod raft_kv;
 
-pub use client::Client;
+pub use client::{Client, ClientOptions};
 pub use raft_kv::{RaftKv, rules};
 
 /// Every system, in the order shown by `harness list`.
@@ -41,11 +40,11 @@ pub trait System: Sync {
     /// How a node is started. Standard output and error, and the network, are set by the caller.
     fn command(&self, node: &NodeSpec, settings: &Settings) -> Command;
     /// A client for one process, bound to one node. It must not retry.
-    fn client(&self, node: &NodeSpec, timeout: Duration) -> Box<dyn Client>;
+    fn client(&self, node: &NodeSpec, options: ClientOptions) -> Box<dyn Client>;
     /// Where leaders and terms can be seen.
     fn observe(&self, node: &NodeSpec) -> Observe;
     /// Points at which a node can be told to die, if it has them.
-    fn points(&self) -> Option<Points> {
+    fn failpoints(&self) -> Option<Points> {
         None
     }
     /// How members and leadership are changed, if they can be.
@@ -55,7 +54,7 @@ pub trait System: Sync {
     /// Why faults cannot act on this, if the system lacks it. What the machine lacks is not its matter.
     fn lack(&self, needs: Needs) -> Option<String> {
         match needs {
-            Needs::Failpoints if self.points().is_none() => {
+            Needs::Failpoints if self.failpoints().is_none() => {
                 Some(format!("{} has no points at which a node can be told to die", self.name()))
             }
             Needs::Membership if self.members().is_none() => {
@@ -64,16 +63,11 @@ pub trait System: Sync {
             _ => None,
         }
     }
-    /// The file that arms such points in a node, one line `NAME=crash@NTH` each.
-    fn failpoints(&self, node: &NodeSpec) -> Option<PathBuf> {
-        let _ = node;
-        None
-    }
     /// The port on which a node takes requests that `curl` can send, if it has one.
     fn http_port(&self) -> Option<u16>;
 }
 
-/// Points at which a node can be told to die.
+/// Points at which a node can be told to die, by a line `NAME=crash@NTH` in its file of failpoints.
 #[derive(Clone, Copy, Debug)]
 pub struct Points {
     /// Every one.
@@ -124,6 +118,10 @@ pub struct NodeSpec {
     pub data_dir: PathBuf,
     /// Where it writes its trace, outside the data directory.
     pub trace: PathBuf,
+    /// Where it looks for points at which to die, if a fault of the run needs them.
+    pub failpoints: Option<PathBuf>,
+    /// Whether it knows nothing and waits until a member tells it of the others.
+    pub joins: bool,
     /// Seeds its own random choices.
     pub seed: u64,
 }

@@ -1,9 +1,7 @@
 //! raft-kv, the cluster of this project: a node is a hidden subcommand of the harness itself.
 
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
 
 use cluster_under_test::bugs::BUGS;
 use cluster_under_test::failpoint::{EXIT_FAILPOINT, FAILPOINTS, Failpoint, USUAL};
@@ -11,7 +9,7 @@ use cluster_under_test::rules::{Paper, Rules};
 
 use super::etcd_gateway::EtcdGateway;
 use super::etcd_members::EtcdMembers;
-use super::{Client, Members, NodeSpec, Observe, Points, System};
+use super::{Client, ClientOptions, Members, NodeSpec, Observe, Points, System};
 use crate::config::{Reads, RunConfig, Settings};
 use crate::error::Result;
 use crate::names;
@@ -19,8 +17,21 @@ use crate::names;
 const CLIENT_PORT: u16 = 2379;
 const PEER_PORT: u16 = 2380;
 
-/// Every point of its own, and those that any node comes by when clients write.
-const POINTS: Points = Points { all: &ALL_POINTS, usual: &USUAL_POINTS, exit_status: EXIT_FAILPOINT };
+/// The rules that raft-kv follows with this bug planted, or the paper's.
+pub fn rules(bug: Option<&str>) -> Result<&'static dyn Rules> {
+    match bug {
+        None => Ok(&Paper),
+        Some(name) => Ok(names::find("bug", name, BUGS.iter().copied(), |bug| bug.name)?.rules),
+    }
+}
+
+fn reads(reads: Reads) -> &'static str {
+    match reads {
+        // What clients do not ask for is served as usual.
+        Reads::ReadIndex | Reads::Serializable => "read-index",
+        Reads::Lease => "lease",
+    }
+}
 
 const ALL_POINTS: [&str; FAILPOINTS.len()] = point_names(FAILPOINTS);
 const USUAL_POINTS: [&str; USUAL.len()] = point_names(USUAL);
@@ -33,26 +44,6 @@ const fn point_names<const N: usize>(points: &[&'static Failpoint]) -> [&'static
         at += 1;
     }
     names
-}
-
-/// The rules that raft-kv follows with this bug planted, or the paper's.
-pub fn rules(bug: Option<&str>) -> Result<&'static dyn Rules> {
-    match bug {
-        None => Ok(&Paper),
-        Some(name) => Ok(names::find("bug", name, BUGS.iter().copied(), |bug| bug.name)?.rules),
-    }
-}
-
-fn reads(reads: Reads) -> &'static str {
-    match reads {
-        Reads::ReadIndex => "read-index",
-        Reads::Lease => "lease",
-    }
-}
-
-/// Beside the trace: on the harness's disk, not on the one of the node that faults may break.
-fn failpoints(node: &NodeSpec) -> PathBuf {
-    node.trace.with_file_name("failpoints")
 }
 
 /// The adapter.
@@ -97,29 +88,29 @@ impl System for RaftKv {
             .args(["--snapshot-entries", &settings.snapshot_entries.to_string()])
             .args(["--reads", reads(settings.reads)])
             .args(["--lease-margin", &format!("{:.2}", f64::from(settings.lease_margin_percent) / 100.0)])
-            .arg("--failpoints")
-            .arg(failpoints(node))
             .args(["--seed", &node.seed.to_string()]);
+        if let Some(path) = &node.failpoints {
+            command.arg("--failpoints").arg(path);
+        }
+        if node.joins {
+            command.arg("--join");
+        }
         if let Some(bug) = &settings.bug {
             command.args(["--bug", bug]);
         }
         command
     }
 
-    fn client(&self, node: &NodeSpec, timeout: Duration) -> Box<dyn Client> {
-        Box::new(EtcdGateway::new((node.address, CLIENT_PORT).into(), timeout))
+    fn client(&self, node: &NodeSpec, options: ClientOptions) -> Box<dyn Client> {
+        Box::new(EtcdGateway::new((node.address, CLIENT_PORT).into(), options))
     }
 
     fn observe(&self, node: &NodeSpec) -> Observe {
         Observe::Trace(node.trace.clone())
     }
 
-    fn points(&self) -> Option<Points> {
-        Some(POINTS)
-    }
-
-    fn failpoints(&self, node: &NodeSpec) -> Option<PathBuf> {
-        Some(failpoints(node))
+    fn failpoints(&self) -> Option<Points> {
+        Some(Points { all: &ALL_POINTS, usual: &USUAL_POINTS, exit_status: EXIT_FAILPOINT })
     }
 
     fn members(&self) -> Option<&'static dyn Members> {
@@ -128,19 +119,5 @@ impl System for RaftKv {
 
     fn http_port(&self) -> Option<u16> {
         Some(CLIENT_PORT)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use cluster_under_test::failpoint::FAILPOINTS;
-
-    use super::*;
-
-    #[test]
-    fn the_points_are_those_of_the_node() {
-        let there = FAILPOINTS.iter().map(|point| point.name).collect::<Vec<_>>();
-        assert_eq!(POINTS.all, there);
-        assert!(POINTS.usual.iter().all(|point| there.contains(point)));
     }
 }

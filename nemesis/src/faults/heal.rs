@@ -1,6 +1,7 @@
-//! The final heal: whatever state a run leaves the cluster in, afterwards every link is open and every node runs.
+//! The final heal: whatever state a run leaves the cluster in, afterwards every link is open, every clock right, every
+//! disk works and every node runs.
 //!
-//! It does not trust what the faults say they hold. It looks at each link and process, so that it also repairs what
+//! It does not trust what the faults say they hold. It looks at each link, disk and process, so that it also repairs what
 //! a failed injection, a failed heal or a crash left behind.
 
 use std::collections::BTreeSet;
@@ -8,6 +9,8 @@ use std::collections::BTreeSet;
 use checkers::history::{NodeId, Receipt};
 
 use super::FaultError;
+use super::clock;
+use super::disk::require_sound;
 use super::kill::start;
 use super::links::require_open;
 use super::members::restore;
@@ -16,6 +19,7 @@ use super::process::running;
 use super::proof::Proof;
 use super::shape::{all_links, client_links};
 use crate::cluster::Cluster;
+use crate::disk::Pattern;
 use crate::net::Rule;
 
 /// The name under which histories record it.
@@ -30,7 +34,7 @@ pub fn everything(cluster: &mut dyn Cluster) -> Result<Receipt, FaultError> {
     everything_and_members(cluster, &BTreeSet::new())
 }
 
-/// Resumes every node, starts what is down, sets every link to the default rule, and gives those their vote back that were
+/// Resumes every node, starts what is down, takes back all rules of disks, sets every link to the default rule, and gives those their vote back that were
 /// `removed` at some time in the run. All of it is tried, whatever fails first.
 ///
 /// # Errors
@@ -43,7 +47,12 @@ pub fn everything_and_members(
     let mut proof = Proof::default();
     let mut first_error = open_links(cluster, &mut proof).err();
     first_error = first_error.or(disarm(cluster).err());
+    first_error = first_error.or(clock::restore_all(cluster, &mut proof).err());
     for node in cluster.nodes() {
+        // Before its node is started, which reads it.
+        if let Err(error) = mend_disk(cluster, node, &mut proof) {
+            first_error.get_or_insert(error);
+        }
         if let Err(error) = revive(cluster, node, &mut proof) {
             first_error.get_or_insert(error);
         }
@@ -77,6 +86,18 @@ fn open_links(cluster: &mut dyn Cluster, proof: &mut Proof) -> Result<(), FaultE
         links.set(link, Rule::default());
     }
     require_open(links, &all, proof)
+}
+
+fn mend_disk(cluster: &mut dyn Cluster, node: NodeId, proof: &mut Proof) -> Result<(), FaultError> {
+    // Without faulty disks there was nothing to hurt.
+    let Some(disks) = cluster.disks() else { return Ok(()) };
+    let disk = disks.disk(node);
+    let left = disk.disarm_all();
+    disk.thaw();
+    if left > 0 {
+        proof.note("disk journal", Some(node), format!("{left} rules had been left in force"));
+    }
+    require_sound(&*disk, node, &Pattern::new("*"), proof)
 }
 
 fn revive(cluster: &mut dyn Cluster, node: NodeId, proof: &mut Proof) -> Result<(), FaultError> {

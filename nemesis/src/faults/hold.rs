@@ -8,6 +8,9 @@ use std::sync::Arc;
 
 use checkers::history::NodeId;
 
+use crate::clock::probe::Seen;
+use crate::clock::{Change, Clock};
+use crate::disk::{Pattern, RuleId};
 pub use crate::net::Link;
 use crate::net::{LinkCounters, Rule};
 use crate::proc::Identity;
@@ -30,8 +33,23 @@ pub struct Hold {
     pub removed: BTreeSet<NodeId>,
     /// Links cut, and what the switch had counted once the cut was in force.
     pub cut: BTreeMap<Link, LinkCounters>,
+    /// Rules in force on the nodes' disks, and the paths that they are about.
+    pub disk_rules: BTreeMap<(NodeId, RuleId), Pattern>,
+    /// Bits that are turned on the nodes' disks.
+    pub flips: BTreeSet<Flip>,
     /// Links with weather: what this injection added to each. Of several injections, what each of them added.
     pub weather: BTreeMap<Link, Vec<Rule>>,
+    /// Clocks bent, and how each was seen to run then.
+    pub bent: BTreeMap<(NodeId, Clock), BentClock>,
+}
+
+/// A bent clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BentClock {
+    /// What was done to it.
+    pub change: Change,
+    /// What a probe read once it was done, if it came to that.
+    pub seen: Option<Seen>,
 }
 
 /// A paused process.
@@ -41,6 +59,21 @@ pub struct Paused {
     pub identity: Identity,
     /// Its time on the processor once it was seen to stand still.
     pub cpu_ticks: u64,
+}
+
+/// A bit that was turned.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Flip {
+    /// On whose disk.
+    pub node: NodeId,
+    /// In which file, from the root of the disk.
+    pub path: String,
+    /// In which byte.
+    pub offset: u64,
+    /// Which bit of it.
+    pub bit: u8,
+    /// The byte since then.
+    pub turned: u8,
 }
 
 /// A node in a restart storm.
@@ -74,6 +107,9 @@ impl Hold {
             && self.removed.is_empty()
             && self.cut.is_empty()
             && self.weather.is_empty()
+            && self.bent.is_empty()
+            && self.disk_rules.is_empty()
+            && self.flips.is_empty()
     }
 
     /// Everything that any of these holds keeps hurt.
@@ -87,9 +123,12 @@ impl Hold {
             union.armed.extend(&hold.armed);
             union.removed.extend(&hold.removed);
             union.cut.extend(&hold.cut);
+            union.disk_rules.extend(hold.disk_rules.clone());
+            union.flips.extend(hold.flips.iter().cloned());
             for (&link, rules) in &hold.weather {
                 union.weather.entry(link).or_default().extend(rules);
             }
+            union.bent.extend(&hold.bent);
         }
         union
     }

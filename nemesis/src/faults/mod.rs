@@ -11,16 +11,24 @@ use std::time::Duration;
 
 use checkers::history::{NodeId, Receipt};
 
+use crate::clock::{Clock, Level};
 use crate::cluster::{Cluster, ClusterError};
 use crate::knobs::{Knob, Knobs};
+use crate::schedule::{Schedule, Step};
 use crate::target::{Rng, Target};
 
 mod bandwidth;
+mod clock;
+mod clock_freeze;
+mod clock_rate;
+mod clock_step;
+mod clock_strobe;
 mod constrained_election;
 mod corrupt;
 mod corrupt_data;
 mod crash_at;
 mod delay;
+mod disk;
 mod duplicate;
 mod flap;
 pub mod heal;
@@ -84,8 +92,21 @@ pub const FAULTS: &[&dyn Fault] = &[
     &corrupt_data::CORRUPT_DATA,
     &bandwidth::BANDWIDTH,
     &flap::FLAP,
+    &clock_step::ClockStep,
+    &clock_rate::ClockRate,
+    &clock_freeze::ClockFreeze,
+    &clock_strobe::ClockStrobe,
     &remove_member::RemoveMember,
     &transfer_leadership::TransferLeadership,
+    &disk::POWER_LOSS,
+    &disk::TORN_WRITE,
+    &disk::DISK_CRASH,
+    &disk::DISK_EIO,
+    &disk::FSYNC_ERROR,
+    &disk::DISK_FULL,
+    &disk::SLOW_FSYNC,
+    &disk::LOST_WRITE,
+    &disk::BIT_FLIP,
 ];
 
 /// A way to hurt a cluster, and to undo it.
@@ -182,10 +203,14 @@ pub enum Needs {
     Processes,
     /// The links between the nodes, which need a sandbox with a switch.
     Links,
+    /// The nodes' clocks, which need processes that can be traced.
+    Clocks,
     /// Points in the nodes' code at which they can be told to die, which the system must have.
     Failpoints,
     /// Members and leadership, which the system must let be changed.
     Membership,
+    /// Disks under the nodes' data that can be hurt, which need FUSE.
+    Disks,
 }
 
 impl Needs {
@@ -194,8 +219,10 @@ impl Needs {
         match self {
             Self::Processes => true,
             Self::Links => cluster.links().is_some(),
+            Self::Clocks => cluster.clocks().is_some(),
             Self::Failpoints => cluster.failpoints().is_some(),
             Self::Membership => cluster.membership().is_some(),
+            Self::Disks => cluster.disks().is_some(),
         }
     }
 }
@@ -205,8 +232,10 @@ impl std::fmt::Display for Needs {
         f.pad(match self {
             Self::Processes => "processes",
             Self::Links => "links",
+            Self::Clocks => "clocks",
             Self::Failpoints => "failpoints",
             Self::Membership => "membership",
+            Self::Disks => "disks",
         })
     }
 }
@@ -217,6 +246,28 @@ pub enum FaultError {
     /// The cluster has no links to act on.
     #[error("this cluster has no switch between its nodes; run `harness doctor`, or drop faults on links")]
     NoSwitch,
+    /// The cluster's nodes were started without what bends their clocks.
+    #[error("the clocks of this cluster cannot be bent; run `harness doctor`, or drop faults on clocks")]
+    NoClocks,
+    /// A probe of a node's clocks failed.
+    #[error("failed to probe the clocks of {node}: {source}")]
+    ClockProbe {
+        /// Whose clocks.
+        node: NodeId,
+        /// Why.
+        source: io::Error,
+    },
+    /// The cluster has no disks to act on.
+    #[error("the nodes' data lies on no faulty disk; run `harness doctor`, or drop faults on disks")]
+    NoDisks,
+    /// The disk could not be looked at.
+    #[error("failed to look at the disk of {node}: {source}")]
+    Disk {
+        /// Which node's.
+        node: NodeId,
+        /// Why not.
+        source: io::Error,
+    },
     /// The system has no points at which its nodes can be told to die.
     #[error("this system has no failpoints; drop faults on failpoints")]
     NoFailpoints,
@@ -241,6 +292,10 @@ impl FaultError {
     pub fn is_trouble(&self) -> bool {
         match self {
             Self::NoSwitch
+            | Self::NoClocks
+            | Self::ClockProbe { .. }
+            | Self::NoDisks
+            | Self::Disk { .. }
             | Self::NoFailpoints
             | Self::NoMembership
             | Self::Proc { .. }
@@ -262,6 +317,18 @@ pub fn find(name: &str) -> Result<&'static dyn Fault, Unknown> {
         name: name.to_owned(),
         nearest: nearest(name, FAULTS.iter().map(|fault| fault.name()).chain(selection::GROUPS)),
     })
+}
+
+/// How far a schedule bends the nodes' clocks; `None` if not at all.
+pub fn clocks_needed_by(schedule: &Schedule) -> Option<Level> {
+    let bends = |step: &&Step| find(&step.fault).is_ok_and(|fault| fault.needs() == Needs::Clocks);
+    let level = |step: &Step| {
+        let clock = |word: &str| step.knobs.has_word(clock::CLOCK.name, word);
+        // What the plan leaves out is drawn when the step begins, and may be MONOTONIC.
+        let is_harmless = step.fault == clock_strobe::ClockStrobe.name() || clock("realtime");
+        Level::needed_by(if is_harmless { Clock::Realtime } else { Clock::Monotonic })
+    };
+    schedule.steps.iter().filter(bends).map(level).max()
 }
 
 /// A name that no fault has.

@@ -56,17 +56,16 @@ impl Fault for Pause {
                 proof.note("processes", Some(node), "down");
                 continue;
             };
-            if stat.state == 'T' {
+            if stat.is_stopped() && stays_stopped(node, pid)? {
                 proof.note(stat_source(pid), Some(node), "paused already");
                 continue;
             }
             let identity = Identity { pid, start_ticks: stat.start_ticks };
             hold.paused.insert(node, Paused { identity, cpu_ticks: stat.cpu_ticks });
             cluster.processes().pause(node)?;
-            let threads =
-                settled(node, pid, |threads| !threads.is_empty() && threads.iter().all(is_stopped))?;
-            let stopped = threads.iter().filter(|thread| is_stopped(thread)).count();
-            let all = !threads.is_empty() && stopped == threads.len();
+            let threads = settled(node, pid, are_stopped)?;
+            let stopped = threads.iter().filter(|thread| thread.is_stopped()).count();
+            let all = are_stopped(&threads) && stays_stopped(node, pid)?;
             let seen = format!("{stopped} of {} threads in state T", threads.len());
             proof.require(all, task_source(pid), Some(node), seen);
             let cpu_ticks = look(node, pid)?.map_or(stat.cpu_ticks, |stat| stat.cpu_ticks);
@@ -99,7 +98,7 @@ fn resume_held(
         // State T could be a stop that came just now. Time on the processor remembers the whole pause.
         let ran = stat.cpu_ticks.saturating_sub(paused.cpu_ticks);
         let seen = format!("state {}, {ran} ticks of processor time while paused", stat.state);
-        let stood_still = stat.state == 'T' && ran == 0;
+        let stood_still = stat.is_stopped() && ran == 0;
         proof.require(stood_still, stat_source(pid), Some(node), seen);
     } else {
         proof.note("processes", Some(node), "another process by now");
@@ -115,8 +114,8 @@ pub(super) fn resume(
     proof: &mut Proof,
 ) -> Result<(), FaultError> {
     cluster.processes().resume(node)?;
-    let threads = settled(node, pid, |threads| !threads.iter().any(is_stopped))?;
-    let stopped = threads.iter().filter(|thread| is_stopped(thread)).count();
+    let threads = settled(node, pid, |threads| !threads.iter().any(|thread| thread.is_stopped()))?;
+    let stopped = threads.iter().filter(|thread| thread.is_stopped()).count();
     let seen = format!("{stopped} of {} threads in state T after SIGCONT", threads.len());
     proof.require(!threads.is_empty() && stopped == 0, task_source(pid), Some(node), seen);
     Ok(())
@@ -134,8 +133,21 @@ fn settled(node: NodeId, pid: Pid, wanted: impl Fn(&[Stat]) -> bool) -> Result<V
     }
 }
 
-fn is_stopped(thread: &Stat) -> bool {
-    thread.state == 'T'
+fn are_stopped(threads: &[Stat]) -> bool {
+    !threads.is_empty() && threads.iter().all(|thread| thread.is_stopped())
+}
+
+/// Whether every thread is stopped now and a little later. A thread whose waits are traced shows as stopped for some
+/// microseconds at each of them.
+fn stays_stopped(node: NodeId, pid: Pid) -> Result<bool, FaultError> {
+    for _ in 0..3 {
+        let threads = proc::threads(pid).map_err(|source| FaultError::Proc { node, source })?;
+        if !are_stopped(&threads) {
+            return Ok(false);
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    Ok(true)
 }
 
 fn task_source(pid: Pid) -> String {

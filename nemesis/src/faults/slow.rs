@@ -74,7 +74,7 @@ impl Fault for Slow {
                 proof.note("processes", Some(node), "down");
                 continue;
             };
-            if stat.state == 'T' {
+            if stat.is_stopped() {
                 proof.note(stat_source(pid), Some(node), "stopped already");
                 continue;
             }
@@ -120,7 +120,7 @@ fn require_slow(node: NodeId, pid: Pid, percent: u32, proof: &mut Proof) -> Resu
     let (mut looks, mut stopped) = (0_u32, 0_u32);
     while looks < LOOKS || (stopped == looks && began.elapsed() < LOOKS_MAX) {
         match look(node, pid)? {
-            Some(stat) => stopped += u32::from(stat.state == 'T'),
+            Some(stat) => stopped += u32::from(stat.is_stopped()),
             None => break,
         }
         looks += 1;

@@ -28,6 +28,7 @@ mod switch;
 
 pub use burst::{Arrival, Burst, Sighting};
 pub use capture::CaptureState;
+pub(crate) use namespace::become_root_of;
 pub use network::{Network, NetworkError, NetworkOptions};
 pub use rule::{Flap, Rule, Spread};
 pub use rules::{Endpoint, Link, LinkCounters, Strays};

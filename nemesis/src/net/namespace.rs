@@ -27,8 +27,13 @@ pub(super) fn unshare_as_root() -> Result<(), StepError> {
 
 /// The same with a user namespace first, in which this user is root. Impossible once the process has threads.
 pub(super) fn unshare_as_user() -> Result<(), StepError> {
+    become_root_of(SANDBOX)
+}
+
+/// Moves this process into these new namespaces and into a user namespace in which this user is root.
+pub(crate) fn become_root_of(namespaces: CloneFlags) -> Result<(), StepError> {
     let (uid, gid) = (geteuid(), getegid());
-    unshare(SANDBOX.union(CloneFlags::CLONE_NEWUSER)).step(Step::UserNamespaces)?;
+    unshare(namespaces.union(CloneFlags::CLONE_NEWUSER)).step(Step::UserNamespaces)?;
     // Without giving up setgroups first, the kernel refuses a group map from an ordinary user.
     fs::write("/proc/self/setgroups", "deny").step(Step::MapIds)?;
     fs::write("/proc/self/uid_map", format!("0 {uid} 1")).step(Step::MapIds)?;

@@ -5,8 +5,9 @@ use super::cycles::Cycle;
 use super::dependencies::Why;
 use super::observed::{Oddity, OddityKind};
 use super::transactions::Transaction;
-use crate::finding::{Anomaly, EventRef, count, seconds};
-use crate::history::{History, Time, Value};
+use crate::event_ref::EventRef;
+use crate::finding::{Anomaly, count, seconds};
+use crate::history::{History, Time, Value, elements};
 
 /// What a text is about.
 pub(super) struct Explainer<'a> {
@@ -183,7 +184,7 @@ fn ending_with_the_oddest<'a>(steps: &[Step<Why<'a>>]) -> Vec<Step<Why<'a>>> {
 }
 
 fn list(values: &[Value]) -> String {
-    clip(format!("{values:?}"))
+    clip(elements(values))
 }
 
 /// Long lists differ at their ends, long transactions are known by their beginning: both are kept.

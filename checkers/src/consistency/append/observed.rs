@@ -107,7 +107,7 @@ impl<'a> Observed<'a> {
         let mut reads = Vec::new();
         // For each list what was read first, if it was, and what was appended since.
         let mut known: HashMap<&str, (Option<&[Value]>, Vec<Value>)> = HashMap::new();
-        for op in transaction.ops {
+        for op in transaction.ops.iter() {
             let (read, own) = known.entry(op.key()).or_default();
             match op {
                 MicroOp::Append { value, .. } => own.push(*value),
