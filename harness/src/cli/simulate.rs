@@ -36,7 +36,7 @@ pub(super) struct Args {
     /// Ask a majority for each read, or trust a lease
     #[arg(long, default_value = "read-index", value_name = "read-index|lease", hide_possible_values = true)]
     reads: Reads,
-    /// Let clocks run at very different speeds, which leases do not survive
+    /// Let leaders' clocks run far too slow, which leases do not survive
     #[arg(long)]
     bent_clocks: bool,
     /// Plant this bug (`harness list bugs`)

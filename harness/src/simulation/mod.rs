@@ -39,8 +39,8 @@ pub struct Config {
     pub processes: u32,
     /// How long clients and trouble last, in ticks. An election timeout is 20 ticks.
     pub drive_ticks: u64,
-    /// Whether clocks run at very different speeds, up to ten times as fast as others. Otherwise they differ by no more
-    /// than the usual margin of a lease allows.
+    /// Whether leaders' clocks run far too slow. Otherwise clocks differ by no more than the usual margin of a lease
+    /// allows.
     pub bent_clocks: bool,
     /// How the nodes are set. Times in it are not used: the simulation counts in ticks of its own.
     pub settings: Settings,

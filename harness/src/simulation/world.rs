@@ -68,18 +68,21 @@ const KINDS: [(Kind, f64); 7] = [
 ];
 /// Rates of clocks that no lease of 90 % minds: between the slowest and the fastest lie 6 %, and a tick.
 const STEADY_PERCENT: std::ops::RangeInclusive<u64> = 97..=103;
-/// Rates that break leases.
-const BENT_PERCENT: std::ops::RangeInclusive<u64> = 20..=200;
+/// Rates at which a leader still sends its heartbeats in time, and takes its lease to last for ages.
+const BENT_PERCENT: std::ops::RangeInclusive<u64> = 20..=60;
 
 impl Knobs {
-    fn draw(rng: &mut Pcg64Mcg, nodes: u16) -> Self {
+    fn draw(rng: &mut Pcg64Mcg, nodes: u16, bent_clocks: bool) -> Self {
         let weather = Weather {
             loss: *[0.0, 0.02, 0.2].choose(rng).expect("not empty"),
             duplicate: *[0.0, 0.1].choose(rng).expect("not empty"),
             delay_max: *[1, 3, 12].choose(rng).expect("not empty"),
         };
-        let kinds: Vec<Kind> =
+        let mut kinds: Vec<Kind> =
             KINDS.iter().filter(|(_, share)| rng.random_bool(*share)).map(|(kind, _)| *kind).collect();
+        if bent_clocks && !kinds.contains(&Kind::Clock) {
+            kinds.push(Kind::Clock);
+        }
         let spares =
             if kinds.contains(&Kind::Members) { rng.random_range(0..=u64::from(nodes / 2)) } else { 0 };
         Self {
@@ -111,15 +114,15 @@ pub(super) struct World {
     /// When the trouble changes next.
     trouble_due: u64,
     cut: bool,
-    /// What was done to clocks, members and leaders, and is undone only in the end.
-    lasting: BTreeSet<(&'static str, NodeId)>,
+    /// The trouble that has begun and not ended, as the history tells it.
+    open: Vec<(&'static str, Vec<NodeId>)>,
     rng: Pcg64Mcg,
 }
 
 impl World {
     pub(super) fn new(config: &Config, rules: &'static dyn Rules, generator: Arc<dyn Generator>) -> Self {
         let mut rng = Pcg64Mcg::seed_from_u64(config.seed);
-        let knobs = Knobs::draw(&mut rng, config.nodes);
+        let knobs = Knobs::draw(&mut rng, config.nodes, config.bent_clocks);
         let voters = (1..=u64::from(config.nodes)).collect::<Vec<_>>();
         let founders = (1..=knobs.founders).collect::<Vec<_>>();
         let lease_ms = (config.settings.reads == Reads::Lease).then(|| {
@@ -174,7 +177,7 @@ impl World {
             now: Now { tick: 1 },
             trouble_due: 0,
             cut: false,
-            lasting: BTreeSet::new(),
+            open: Vec::new(),
             rng,
         }
     }
@@ -184,10 +187,6 @@ impl World {
         let ids = self.nodes.iter().map(Node::id).collect::<Vec<_>>();
         for index in 0..self.nodes.len() {
             self.on_node(index, Node::start);
-            if self.config.bent_clocks {
-                let percent = self.rng.random_range(BENT_PERCENT);
-                self.nodes[index].set_clock_rate(percent, self.now);
-            }
         }
         self.phase(Phase::Drive);
         let end = self.now.tick + self.config.drive_ticks;
@@ -363,7 +362,11 @@ impl World {
         let cuts = if self.cut { self.draw_cuts() } else { BTreeSet::new() };
         let hurt = cuts.iter().map(|(from, _)| history_node(*from)).collect::<BTreeSet<_>>();
         self.network.set_cuts(cuts);
-        self.record("partition", self.cut, hurt.into_iter().collect());
+        if self.cut {
+            self.record("partition", true, hurt.into_iter().collect());
+        } else {
+            self.end_all("partition");
+        }
     }
 
     /// Two sides, one node alone, one direction only, or every link by chance.
@@ -463,23 +466,27 @@ impl World {
         };
         let (Change::Add { node, .. } | Change::Promote { node } | Change::Remove { node }) = change;
         self.administer(index, |request| Input::Change { request, change });
-        self.record_lasting("membership", history_node(node));
+        self.record("membership", true, vec![history_node(node)]);
     }
 
     fn hand_over(&mut self) {
         let to = self.rng.random_range(1..=self.nodes.len() as u64);
         if let Some(index) = self.leader() {
             self.administer(index, |request| Input::Transfer { request, to });
-            self.record_lasting("transfer", history_node(self.nodes[index].id()));
+            self.record("transfer", true, vec![history_node(self.nodes[index].id())]);
         }
     }
 
     fn bend_a_clock(&mut self) {
-        let index = self.rng.random_range(0..self.nodes.len());
-        let rates = if self.config.bent_clocks { BENT_PERCENT } else { STEADY_PERCENT };
+        let anybody = self.rng.random_range(0..self.nodes.len());
+        // It is a leader's clock that a lease depends on.
+        let (index, rates) = match self.leader() {
+            Some(leader) if self.config.bent_clocks => (leader, BENT_PERCENT),
+            _ => (anybody, STEADY_PERCENT),
+        };
         let percent = self.rng.random_range(rates);
         self.nodes[index].set_clock_rate(percent, self.now);
-        self.record_lasting("clock-rate", history_node(self.nodes[index].id()));
+        self.record("clock-rate", true, vec![history_node(self.nodes[index].id())]);
     }
 
     fn administer(&mut self, index: usize, ask: impl FnOnce(RequestId) -> Input) {
@@ -504,9 +511,6 @@ impl World {
     ///
     /// Members are brought back during the recovery that follows: each change takes some time to be committed.
     fn heal(&mut self) {
-        for (fault, node) in std::mem::take(&mut self.lasting) {
-            self.record(fault, false, vec![node]);
-        }
         self.network.set_weather(Weather::CALM);
         self.network.set_cuts(BTreeSet::new());
         for index in 0..self.nodes.len() {
@@ -518,14 +522,23 @@ impl World {
                 self.start(index);
             }
         }
+        for fault in ["partition", "pause", "kill", "clock-rate", "membership", "transfer"] {
+            self.end_all(fault);
+        }
     }
 
-    fn record_lasting(&mut self, fault: &'static str, node: NodeId) {
-        self.lasting.insert((fault, node));
-        self.record(fault, true, vec![node]);
+    fn end_all(&mut self, fault: &'static str) {
+        while let Some((_, nodes)) = self.open.iter().find(|(open, _)| *open == fault).cloned() {
+            self.record(fault, false, nodes);
+        }
     }
 
-    fn record(&mut self, fault: &str, began: bool, nodes: Vec<NodeId>) {
+    fn record(&mut self, fault: &'static str, began: bool, nodes: Vec<NodeId>) {
+        if began {
+            self.open.push((fault, nodes.clone()));
+        } else if let Some(ended) = self.open.iter().position(|open| *open == (fault, nodes.clone())) {
+            self.open.remove(ended);
+        }
         let phase = if began { FaultPhase::Inject } else { FaultPhase::Heal };
         let evidence = Evidence {
             source: "simulation".to_owned(),
