@@ -125,6 +125,8 @@ const SHOWN_BY_STORIES: &[&str] = &[
     "no-check-quorum",
     "no-fsync",
     "transfer-to-laggard",
+    "lease-from-reply",
+    "lease-after-transfer",
 ];
 
 #[test]
