@@ -40,6 +40,7 @@ pub fn harm_of(fault: &str) -> Option<Harm> {
         | "duplicate"
         | "reorder"
         | "corrupt"
+        | "corrupt-data"
         | "bandwidth"
         | "flap"
         | "add-member"
