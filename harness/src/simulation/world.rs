@@ -350,7 +350,12 @@ impl World {
             Some(Kind::Crash) => self.crash_or_start(),
             Some(Kind::PowerLoss) => self.lose_power(),
             Some(Kind::Pause) => self.pause_or_resume(),
-            Some(Kind::Members) => self.change_members(),
+            // A server that was removed campaigns, and without these nothing keeps it from deposing the leader who would
+            // take it back (thesis, §4.2.3): how long the cluster then needs, nobody promises.
+            Some(Kind::Members) if self.config.settings.pre_vote && self.config.settings.check_quorum => {
+                self.change_members();
+            }
+            Some(Kind::Members) => (),
             Some(Kind::Transfer) => self.hand_over(),
             Some(Kind::Clock) => self.bend_a_clock(),
             None => (),
