@@ -16,7 +16,7 @@ use std::time::Duration;
 use checkers::history::NodeId;
 use nemesis::net::{NetworkOptions, Request, Sandbox, doctor, enter};
 use net_support::{Case, eventually, tun};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{SigHandler, Signal, kill};
 use nix::unistd::Pid;
 
 /// After this, nothing may be left of a sandbox that was killed.
@@ -53,6 +53,11 @@ fn main() {
 fn play(role: &OsString) -> i32 {
     let argument = std::env::args().nth(1).unwrap_or_default();
     let role = role.to_str().expect("roles are words");
+    // Shells start what runs in the background with these ignored, and so do `nohup` and some CI systems.
+    for signal in [Signal::SIGINT, Signal::SIGHUP] {
+        // SAFETY: the default action runs no code of ours.
+        unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) }.expect("these can be set");
+    }
     if role == "threads" {
         // It waits for longer than the test takes.
         std::thread::spawn(|| std::thread::sleep(STARTED_WITHIN));
