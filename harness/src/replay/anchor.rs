@@ -37,12 +37,17 @@ pub fn anchor(plan: &Plan, evidence: &Evidence) -> Plan {
     let happened = happened(plan, evidence);
     let facts = Facts::new(evidence);
     let drive = evidence.history.phase_start(Phase::Drive).unwrap_or(0);
+    let is_cut_short = evidence.history.phase_start(Phase::Recovery).is_none();
     let mut steps: Vec<Step> = Vec::new();
     let (mut before, mut before_ms) = (drive, 0);
     for fault in &happened {
         let gap_ms = millis(fault.began.saturating_sub(before));
         let early_ms = (gap_ms as f64 * EARLY) as u64;
-        let lasted_ms = millis(fault.ended.saturating_sub(fault.began));
+        let mut lasted_ms = millis(fault.ended.saturating_sub(fault.began));
+        if is_cut_short {
+            // A violation ended the run, and whatever was in force with it. It would have lasted as planned.
+            lasted_ms = lasted_ms.max(fault.step.duration_ms);
+        }
         let elected = facts.elections(before, fault.began);
         let mut conditions = vec![Condition::LeaderKnown];
         if elected > 0 {

@@ -114,7 +114,7 @@ fn fewer_nodes(plan: &Plan) -> Vec<Edit> {
     let sizes = [1, 3, 5, 7].into_iter().filter(|nodes| *nodes < plan.nodes && possible(*nodes));
     sizes
         .map(|nodes| {
-            edit(format!("on {nodes} nodes"), plan, |plan| {
+            edit(format!("on {nodes} of {} nodes", plan.nodes), plan, |plan| {
                 plan.nodes = nodes;
                 plan.expectations.nodes = (1..=nodes).map(NodeId).collect();
             })
