@@ -209,7 +209,7 @@ impl World {
             let probe = Client::new(id, source, &mut self.scribe, self.rng.random());
             self.clients.push(probe);
         }
-        let end = self.now.tick + self.recovery_ticks();
+        let end = self.now.tick + RECOVERY_TICKS;
         while self.now.tick < end && !self.clients[workers..].iter().all(|probe| probe.written) {
             self.readmit();
             self.tick();
@@ -239,7 +239,7 @@ impl World {
             ok_operations_min: 10,
             faults: Vec::new(),
             situations: Vec::new(),
-            recovery_limit_ms: self.recovery_ticks() * TICK_NS / 1_000_000,
+            recovery_limit_ms: RECOVERY_TICKS * TICK_NS / 1_000_000,
             complete: true,
             consistency: Consistency::default(),
             unavailable_max_ms: None,
@@ -510,12 +510,6 @@ impl World {
             (None, None) => return,
         };
         self.administer(index, |request| Input::Change { request, change });
-    }
-
-    /// How long the recovery may take. Members are brought back one after the other, and each has to catch up first.
-    fn recovery_ticks(&self) -> u64 {
-        let members = if self.knobs.kinds.contains(&Kind::Members) { self.nodes.len() as u64 / 2 } else { 0 };
-        RECOVERY_TICKS * (1 + members)
     }
 
     /// Ends all trouble.
